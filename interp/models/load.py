@@ -1,0 +1,130 @@
+"""``load_model``: from a Hugging Face id or a local directory to a `Model`."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ModelError
+from .model import Model
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
+
+
+def load_model(
+    id_or_path: str | os.PathLike[str],
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+    attn: str = "sdpa",
+    trust_remote_code: bool = False,
+) -> Model:
+    """Load a causal LM with its tokenizer, if it has one, and give its sites names.
+
+    A directory is read as it is and touches no network. The weights are the raw Hugging Face ones: no folding.
+
+    Args:
+        id_or_path: a Hugging Face model id, or a directory with ``config.json`` and safetensors weights.
+        dtype: ``auto`` (the checkpoint's own), ``float32``, ``float16``, ``bfloat16`` or ``float64``.
+        device: where to put the model; by default a GPU if there is one. Not together with ``device_map``.
+        device_map: spread over several devices (Hugging Face's ``"auto"``, or a map).
+        revision: branch, tag or commit of a Hugging Face id.
+        attn: attention implementation while nothing asks for `pattern`: ``sdpa``, ``eager``, ``flash_attention_2``.
+        trust_remote_code: run code that comes with the model. Needs ``revision`` to be a full commit hash.
+
+    Raises:
+        ModelError: nothing is there, it is no causal LM, or the options contradict each other.
+
+    Example:
+        >>> from interp import load_model, testbeds
+        >>> load_model(testbeds.path("induction")).n_layers
+        2
+    """
+    if device is not None and device_map is not None:
+        raise ModelError("give either device= or device_map=, not both")
+    if trust_remote_code and not (revision and _COMMIT.fullmatch(revision)):
+        raise ModelError(f"trust_remote_code needs revision= to be a full 40-digit commit hash, got {revision!r}")
+    name = os.fspath(id_or_path)
+    local = _local_directory(name)
+    if local is not None and revision is not None:
+        raise ModelError(f"revision={revision!r} has no meaning for the local directory {name!r}")
+    common = {"local_files_only": True} if local is not None else {"revision": revision}
+    source = str(local) if local is not None else name
+    hf = _load_weights(source, dtype=_dtype(dtype), device_map=device_map, attn=attn, remote=trust_remote_code, common=common)
+    if device_map is None:
+        hf = hf.to(_device(device))
+    tokenizer = _load_tokenizer(source, local, trust_remote_code, common)
+    shown = local.name if local is not None else name
+    return Model.wrap(hf, tokenizer, id=shown, revision=revision)
+
+
+def _local_directory(name: str) -> Path | None:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"{name!r} is a directory, but has no config.json; give the directory that holds the checkpoint")
+        return path
+    if path.is_file():
+        raise ModelError(f"{name!r} is a file; give the directory that holds config.json and the weights")
+    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+    if looks_like_path:
+        raise ModelError(f"there is no directory {name!r}")
+    return None
+
+
+def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype!r}; one of: {', '.join(DTYPES)}")
+    return dtype if dtype == "auto" else getattr(torch, dtype)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is not None:
+        try:
+            return torch.device(device)
+        except RuntimeError as error:
+            raise ModelError(f"unknown device {device!r}: {error}") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _load_weights(
+    source: str, *, dtype: str | torch.dtype, device_map: Any, attn: str, remote: bool, common: dict[str, Any]
+) -> Any:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as hf_logging
+
+    extra = {} if device_map is None else {"device_map": device_map}
+    bars = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, attn_implementation=attn, trust_remote_code=remote, **extra, **common
+        )
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        raise ModelError(f"could not load a causal LM from {source!r}: {error}") from error
+    finally:
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def _load_tokenizer(source: str, local: Path | None, remote: bool, common: dict[str, Any]) -> Any:
+    """The tokenizer, or ``None`` for a directory that ships none."""
+    from transformers import AutoTokenizer
+
+    if local is not None and not any((local / f).exists() for f in ("tokenizer.json", "tokenizer_config.json", "vocab.json")):
+        return None
+    try:
+        return AutoTokenizer.from_pretrained(source, trust_remote_code=remote, **common)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise ModelError(f"the model {source!r} loaded, but its tokenizer did not: {error}") from error
