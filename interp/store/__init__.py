@@ -1,0 +1,24 @@
+"""Activations in memory or on disk: checksummed safetensors shards that resume, verify and memory-map."""
+
+from __future__ import annotations
+
+from .activations import Activations, Rows
+from .examples import Examples
+from .opening import open_store
+from .plan import ShardPlan, plan_shards
+from .quantise import Quantised, quantise
+from .rows import RowIndex
+from .writer import StoreWriter
+
+__all__ = [
+    "Activations",
+    "Examples",
+    "Quantised",
+    "RowIndex",
+    "Rows",
+    "ShardPlan",
+    "StoreWriter",
+    "open_store",
+    "plan_shards",
+    "quantise",
+]
