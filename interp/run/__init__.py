@@ -1,0 +1,10 @@
+"""The functions that run a model: `forward`, `capture`, `capture_stats`, `generate`, `grads`."""
+
+from __future__ import annotations
+
+from .capture import Forward, capture, capture_stats, forward
+from .generate import Generations, generate
+from .grads import Gradients, grads
+from .moments import Moments
+
+__all__ = ["Forward", "Generations", "Gradients", "Moments", "capture", "capture_stats", "forward", "generate", "grads"]
