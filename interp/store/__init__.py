@@ -8,6 +8,7 @@ from .opening import open_store
 from .plan import ShardPlan, plan_shards
 from .quantise import Quantised, quantise
 from .rows import RowIndex
+from .startup import size_text
 from .writer import StoreWriter
 
 __all__ = [
@@ -21,4 +22,5 @@ __all__ = [
     "open_store",
     "plan_shards",
     "quantise",
+    "size_text",
 ]

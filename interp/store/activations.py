@@ -89,8 +89,8 @@ class Rows:
 class Activations:
     """Activations by site, with what each row is and where all of it came from.
 
-    Make one with `Activations.from_tensors`, or read a store with `open_store`. Columns that are large (`index`, `examples`)
-    are read when first used.
+    Make one with `Activations.from_tensors`, or read a store with `open_store`. `index` and `examples` are read when
+    first used.
     """
 
     rows: Mapping[Site, Rows]
@@ -116,10 +116,14 @@ class Activations:
         rows = {}
         for site, tensor in tensors.items():
             if tensor.ndim != 2 or len(tensor) != len(index):
-                raise ActivationError(f"site {site} has shape {list(tensor.shape)}, but the index has {len(index)} rows")
+                raise ActivationError(
+                    f"site {site} has shape {list(tensor.shape)}, but the index has {len(index)} rows"
+                )
             rows[Site.parse(site)] = Rows(MemorySource(tensor))
         if len(index) and (index.example.min() < 0 or index.example.max() >= len(examples)):
-            raise ActivationError(f"the index has rows of example {index.example.max()}, but there are {len(examples)} examples")
+            raise ActivationError(
+                f"the index has rows of example {index.example.max()}, but there are {len(examples)} examples"
+            )
         return cls(rows, provenance, lambda: index, lambda: examples)
 
     @cached_property
@@ -219,9 +223,9 @@ class Activations:
                     raise NonFiniteError(self._describe(site, start + row, column, float(piece[row, column])))
 
     def _describe(self, site: Site, row: int, column: int, value: float) -> str:
-        example, position = int(self.index.example[row]), int(self.index.position[row])
+        example, position = self.ids[self.index.example[row]], int(self.index.position[row])
         return (
-            f"site {site} holds {value} in example {self.ids[example]!r} at position {position} (row {row}, column {column}); "
+            f"site {site} holds {value} in example {example!r} at position {position} (row {row}, column {column}); "
             "a float16 model or store overflows at 65504: try bfloat16 or float32"
         )
 

@@ -11,17 +11,17 @@ import errno
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import xxhash
 
-from ..errors import StoreCorruptError, StoreError
+from ..errors import StoreCorruptError, StoreError, StoreFullError
 from .fs import Bytes, Filesystem, default_mode
 
 TEMPORARY = re.compile(r"\.tmp-(?P<boot>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-(?P<n>\d+)")
-FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 4 * 2**20
 _counter = itertools.count()
 
@@ -61,14 +61,17 @@ def stage(fs: Filesystem, directory: Path, pieces: Iterable[Bytes]) -> Staged:
             file.close()
         found = fs.checksum(path)
         if found != digest.hexdigest():
-            raise StoreCorruptError(f"{path} reads back as {found}, but {digest.hexdigest()} was written; is the disk failing?")
+            raise StoreCorruptError(
+                f"{path} reads back as {found}, but {digest.hexdigest()} was written; is the disk failing?"
+            )
         fs.chmod(path, default_mode())
         return Staged(path, found, size)
 
 
 def publish(fs: Filesystem, directory: Path, files: dict[str, Staged]) -> None:
     """Give staged files their final names and make the names durable."""
-    with removed_on_error(fs, [staged.temporary for staged in files.values()]):
+    final = [directory / name for name in files]
+    with removed_on_error(fs, [*(staged.temporary for staged in files.values()), *final]):
         for name, staged in files.items():
             fs.rename(staged.temporary, directory / name)
         fs.fsync_dir(directory)
@@ -129,11 +132,14 @@ def _exists(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def file_errors(what: str) -> Iterator[None]:
-    """Turn an `OSError` into a `StoreError` that says what was being done; a full disk passes through."""
+def disk_errors(doing: str, safe: Callable[[], str]) -> Iterator[None]:
+    """Turn an `OSError` into a `StoreError` that says what was being done, and for a full disk what is ``safe``."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise
-        raise StoreError(f"cannot {what}: {error.strerror or error} ({error.filename or 'no file named'})") from error
+        if error.errno in _FULL:
+            raise StoreFullError(
+                f"the disk is full ({error.strerror}) while {doing}: {safe()}. "
+                "Free some space and run the same command again: it resumes"
+            ) from error
+        raise StoreError(f"{error.strerror or error} ({error.filename or 'no file named'}) while {doing}") from error

@@ -44,7 +44,9 @@ class Examples:
     @classmethod
     def of(cls, prompts: Any) -> Examples:
         """From anything with a `PromptSet`'s columns."""
-        return cls(prompts.ids, prompts.labels, prompts.groups, prompts.pairs, dict(prompts.marks), dict(prompts.columns))
+        return cls(
+            prompts.ids, prompts.labels, prompts.groups, prompts.pairs, dict(prompts.marks), dict(prompts.columns)
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -118,7 +120,9 @@ def _plain(name: str, values: np.ndarray) -> tuple[str, np.ndarray | list[str]]:
     if kind == "U":
         return "str", values.tolist()
     try:
-        return "json", [json.dumps(v.item() if isinstance(v, np.generic) else v, sort_keys=True) for v in values.tolist()]
+        return "json", [
+            json.dumps(v.item() if isinstance(v, np.generic) else v, sort_keys=True) for v in values.tolist()
+        ]
     except (TypeError, ValueError) as error:
         raise StoreError(f"column {name!r} of the examples holds a value that cannot be stored: {error}") from error
 

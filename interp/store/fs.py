@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Protocol, Union
+from typing import Protocol, runtime_checkable
 
 import xxhash
 
-Bytes = Union[bytes, memoryview]
+Bytes = bytes | memoryview
 _CHUNK = 8 * 2**20
 
 
+@runtime_checkable
 class File(Protocol):
     """A file open for writing."""
 
@@ -28,6 +29,7 @@ class File(Protocol):
         """Close it; never raises for a file that is closed already."""
 
 
+@runtime_checkable
 class Filesystem(Protocol):
     """What the store needs from a file system. Every method may raise `OSError`."""
 

@@ -70,7 +70,9 @@ def _acquire(path: Path) -> int:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             os.close(fd)
             by = f" (process {holder})" if holder.isdigit() else ""
-            raise StoreLockedError(f"store {path.parent} is being written by another process{by}; wait for it or stop it") from None
+            raise StoreLockedError(
+                f"store {path.parent} is being written by another process{by}; wait for it or stop it"
+            ) from None
         except OSError as error:
             os.close(fd)
             raise StoreError(f"store {path.parent} is on a file system without locks: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What a store says about itself: ``manifest.json`` (written once) and ``shards.jsonl`` (one checksummed line per shard).
+"""What a store says about itself: ``manifest.json``, written once, and ``shards.jsonl``, one checked line per shard.
 
 Both are canonical JSON under a checksum: bytes that differ in any way from what the store wrote are not accepted.
 The checksum of a shard's line is salted with the store's key, so a line of another store is not accepted either.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,7 @@ HEADER_NAME = "manifest.json"
 LINES_NAME = "shards.jsonl"
 VALUES_NAME = r"shard-\d{5,}-[0-9a-f]{32}\.safetensors"
 INDEX_NAME = r"shard-\d{5,}-[0-9a-f]{32}\.parquet"
+SHARD_NAME = f"({VALUES_NAME}|{INDEX_NAME})"
 EXAMPLES_NAME = r"examples-[0-9a-f]{32}\.parquet"
 
 Count = Annotated[int, Field(ge=0)]
@@ -46,7 +48,7 @@ def _known_dtype(name: str) -> str:
 class FileEntry(_Model):
     """One file of the store; its name ends in its own checksum, so it never changes."""
 
-    name: Annotated[str, Field(pattern=f"^({VALUES_NAME}|{INDEX_NAME}|{EXAMPLES_NAME})$")]
+    name: Annotated[str, Field(pattern=f"^({SHARD_NAME}|{EXAMPLES_NAME})$")]
     xxh3_128: Hash
     bytes: Count
 
@@ -82,7 +84,7 @@ class PlanEntry(_Model):
     def _consistent(self) -> PlanEntry:
         if not self.rows or len(self.bounds) != len(self.rows) + 1 or self.bounds[0] != 0:
             raise ValueError("a plan needs one more bound than shards, starting at 0")
-        if any(a > b for a, b in zip(self.bounds, self.bounds[1:])):
+        if any(a > b for a, b in pairwise(self.bounds)):
             raise ValueError("the bounds of a plan must not decrease")
         return self
 
@@ -93,8 +95,8 @@ class PlanEntry(_Model):
 
     def shards(self) -> tuple[ShardPlan, ...]:
         """As the values that the writer works with."""
-        spans = zip(self.bounds, self.bounds[1:], self.rows)
-        return tuple(ShardPlan(k, a, b, rows) for k, (a, b, rows) in enumerate(spans))
+        spans = zip(pairwise(self.bounds), self.rows, strict=True)
+        return tuple(ShardPlan(k, a, b, rows) for k, ((a, b), rows) in enumerate(spans))
 
     def __str__(self) -> str:
         sizes = xxhash.xxh32_hexdigest(repr((self.bounds, self.rows)).encode())
@@ -177,6 +179,11 @@ class Listing:
     torn: str | None
 
 
+def file_entry(stem: str, xxh3_128: str, size: int, suffix: str) -> FileEntry:
+    """The entry of a file that is named after its own checksum."""
+    return FileEntry(name=f"{stem}-{xxh3_128}.{suffix}", xxh3_128=xxh3_128, bytes=size)
+
+
 def row_bytes(sites: dict[str, int], dtype: str) -> int:
     """Bytes that one row takes over all ``sites`` (site -> width), int8 scales included."""
     kind = stored_dtype(dtype)
@@ -201,7 +208,8 @@ def decode_header(data: bytes, path: Path) -> Header:
         if not isinstance(outer, dict) or not isinstance(outer.get("header"), dict):
             raise ValueError("it has no 'header'")
         if type(outer["header"].get("format")) is int and outer["header"]["format"] > FORMAT:
-            raise StoreError(f"{path} has format {outer['header']['format']}; this version reads up to {FORMAT}: update interp")
+            version = outer["header"]["format"]
+            raise StoreError(f"{path} has format {version}; this version reads up to {FORMAT}: update interp")
         if data != _encode_header(outer["header"]):
             raise ValueError("its bytes do not match its checksum")
         return Header.model_validate_json(_canonical(outer["header"]))
@@ -265,7 +273,7 @@ def read_lines(fs: Filesystem, directory: Path, header: Header) -> Listing:
 
 
 def result_hash(key: str, lines: Sequence[ShardLine]) -> str:
-    """xxh3_128 over the key and, in shard order, the checksums of values and row metadata. Holds no time and no path."""
+    """xxh3_128 over the key and, in shard order, the checksums of values and row metadata; no time, no path."""
     ordered = sorted(lines, key=lambda line: line.k)
     return xxhash.xxh3_128_hexdigest(_canonical([key, *([ln.k, ln.values.xxh3_128, ln.index_hash] for ln in ordered)]))
 

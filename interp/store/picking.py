@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
 from ..errors import ActivationError
 
-Picker = Union[slice, Sequence[int], np.ndarray, Any]  # Any: a torch tensor of row numbers, or a boolean one
+Picker = slice | Sequence[int] | np.ndarray | Any  # Any: a torch tensor of row numbers, or a boolean one
 
 
 def row_numbers(rows: Picker, n: int) -> np.ndarray:
-    """Row numbers (int64, 0..n-1, in the order given) for a slice, row numbers (negative ones count from the end) or a mask.
+    """Row numbers (int64, 0..n-1, in the order given) for a slice, row numbers (negative: from the end) or a mask.
 
     Raises:
         ActivationError: a number outside the rows, a mask of another length, or something that is neither.
@@ -27,7 +27,9 @@ def row_numbers(rows: Picker, n: int) -> np.ndarray:
         rows = rows.detach().cpu().numpy()
     picked = np.asarray(rows)
     if picked.ndim != 1:
-        raise ActivationError(f"rows are picked by a slice, a 1-D list of row numbers or a mask, got shape {picked.shape}")
+        raise ActivationError(
+            f"rows are picked by a slice, a 1-D list of row numbers or a mask, got shape {picked.shape}"
+        )
     if picked.dtype == np.bool_:
         if len(picked) != n:
             raise ActivationError(f"a mask over {n:,} rows must have {n:,} entries, got {len(picked):,}")

@@ -64,6 +64,11 @@ def check_plan(plan: Sequence[ShardPlan]) -> None:
         raise StoreError("a shard plan needs at least one shard")
     expected = 0
     for k, shard in enumerate(plan):
-        if shard.k != k or shard.example_start != expected or shard.example_stop < shard.example_start or shard.rows < 0:
+        if (
+            shard.k != k
+            or shard.example_start != expected
+            or shard.example_stop < shard.example_start
+            or shard.rows < 0
+        ):
             raise StoreError(f"shard plan is broken at shard {k}: {shard} should start at example {expected}")
         expected = shard.example_stop

@@ -43,10 +43,11 @@ def stored_dtype(dtype: str | torch.dtype) -> StoredDtype:
 
 @dataclass(frozen=True)
 class Quantised:
-    """int8 numbers and one float32 scale per row: ``x ~ values * scale``."""
+    """int8 numbers and one float32 scale per row: ``x ~ values * scale``; ``error`` is relative, if known."""
 
     values: Int8[Tensor, "row d"]
     scale: Float[Tensor, " row"]
+    error: float | None = None
 
 
 def quantise(x: Float[Tensor, "row d"]) -> Quantised:
@@ -73,7 +74,7 @@ def dequantise(values: np.ndarray, scale: np.ndarray, out: np.ndarray) -> None:
 
 
 def quantisation_error(x: Float[Tensor, "row d"], q: Quantised) -> float:
-    """Root mean square error over root mean square of ``x``, over the finite rows (0 where there is nothing to lose)."""
+    """Root mean square error over root mean square of ``x``, over the finite rows (0 where all is zero)."""
     good = torch.isfinite(q.scale)
     x = x[good].to(torch.float64)
     back = q.values[good].to(torch.float64) * q.scale[good].to(torch.float64)[:, None]
@@ -86,7 +87,9 @@ def cast_for_storage(x: Tensor, dtype: StoredDtype, what: str) -> Tensor:
     if x.dtype == dtype.torch:
         return x
     if not x.dtype.is_floating_point:
-        raise ActivationError(f"{what} holds {x.dtype}, not floating point numbers; it cannot be stored as {dtype.name}")
+        raise ActivationError(
+            f"{what} holds {x.dtype}, not floating point numbers; it cannot be stored as {dtype.name}"
+        )
     cast = x.to(dtype.torch)
     lost = torch.isinf(cast) & torch.isfinite(x)
     if lost.any():

@@ -67,13 +67,14 @@ class RowIndex:
     ) -> RowIndex:
         """Make an index from plain columns; ``marks`` are names (``None``: every token, name ``""``)."""
         n = len(example)
-        special = np.zeros(n, np.bool_) if special is None else special
-        if marks is None:
-            return cls(example, position, np.zeros(n, np.int16), token, special)  # type: ignore[arg-type]
-        names = tuple(dict.fromkeys(str(m) for m in marks))
-        code = {name: i for i, name in enumerate(names)}
-        codes = np.fromiter((code[str(m)] for m in marks), np.int16, n)
-        return cls(example, position, codes, token, special, names or ("",))  # type: ignore[arg-type]
+        columns = {"example": example, "position": position, "token": token}
+        columns["special"] = np.zeros(n, np.bool_) if special is None else special
+        names, codes = ("",), np.zeros(n, np.int16)
+        if marks is not None and len(marks):
+            names = tuple(dict.fromkeys(str(m) for m in marks))
+            code = {name: i for i, name in enumerate(names)}
+            codes = np.fromiter((code[str(m)] for m in marks), np.int16, len(marks))
+        return cls(mark=codes, mark_names=names, **{name: np.asarray(values) for name, values in columns.items()})
 
     @classmethod
     def concat(cls, parts: Sequence[RowIndex]) -> RowIndex:
@@ -83,8 +84,10 @@ class RowIndex:
         names = tuple(dict.fromkeys(name for part in parts for name in part.mark_names))
         code = {name: i for i, name in enumerate(names)}
         maps = [np.array([code[name] for name in part.mark_names], np.int16) for part in parts]
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name, _ in _COLUMNS if name != "mark"}
-        mark = np.concatenate([table[part.mark] for table, part in zip(maps, parts)])
+        columns = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name, _ in _COLUMNS if name != "mark"
+        }
+        mark = np.concatenate([table[part.mark] for table, part in zip(maps, parts, strict=True)])
         return cls(mark=mark, mark_names=names, **columns)
 
     def __len__(self) -> int:

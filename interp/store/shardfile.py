@@ -1,4 +1,4 @@
-"""One shard's values as a safetensors file: written piece by piece, and mapped read-only after one look at the header."""
+"""One shard's values as a safetensors file: written piece by piece, mapped read-only after one look at the header."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def shard_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
     offset = 0
     for name, tensor in tensors.items():
         size = tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, offset + size]}
+        header[name] = {
+            "dtype": _CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + size],
+        }
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % _ALIGN)
@@ -59,11 +63,15 @@ def map_shard(path: Path, size: int, layout: Mapping[str, tuple[str, tuple[int, 
     try:
         whole = np.memmap(path, dtype=np.uint8, mode="r")
     except FileNotFoundError:
-        raise StoreCorruptError(f"{path} is missing, but the manifest lists it; run `interp verify {path.parent}`") from None
+        raise StoreCorruptError(
+            f"{path} is missing, but the manifest lists it; run `interp verify {path.parent}`"
+        ) from None
     except (OSError, ValueError) as error:
         raise StoreCorruptError(f"{path} cannot be mapped: {error}") from error
     if whole.size != size:
-        raise StoreCorruptError(f"{path} has {whole.size:,} bytes, the manifest says {size:,}; run `interp verify {path.parent}`")
+        raise StoreCorruptError(
+            f"{path} has {whole.size:,} bytes, the manifest says {size:,}; run `interp verify {path.parent}`"
+        )
     start, found = _read_header(path, whole)
     arrays = {}
     for name, (code, shape) in layout.items():
@@ -74,7 +82,9 @@ def map_shard(path: Path, size: int, layout: Mapping[str, tuple[str, tuple[int, 
             raise StoreCorruptError(f"{path} should hold {name!r} as {code} {list(shape)}, its header says {entry}")
         offsets = entry.get("data_offsets")
         if not _is_span(offsets, length, size - start):
-            raise StoreCorruptError(f"{path} places {name!r} at {offsets}, which is not {length:,} bytes inside the file")
+            raise StoreCorruptError(
+                f"{path} places {name!r} at {offsets}, which is not {length:,} bytes inside the file"
+            )
         # A plain array, not np.memmap: the subclass costs at every indexing.
         data = np.asarray(whole)[start + offsets[0] : start + offsets[1]]
         arrays[name] = np.frombuffer(data, dtype=storage).reshape(shape) if length else np.zeros(shape, storage)

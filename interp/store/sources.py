@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from .shardfile import map_shard, scale_name, tensor_layout
 _MAPS = 128
 
 
+@runtime_checkable
 class RowSource(Protocol):
     """Rows of one site, addressed by number; what it returns is always a copy."""
 
