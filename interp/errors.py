@@ -21,7 +21,9 @@
     │   └── StoreMismatchError   the store holds something else than was asked for
     ├── ProvenanceError      an artefact used with another model than it came from
     ├── SplitError           labels or groups that do not allow an honest split
-    └── ReportError          a report that cannot be read, drawn or written
+    ├── ConvergenceError     a fit that missed its tolerance, with the number of such fits
+    ├── ReportError          a report that cannot be read, drawn or written
+    └── BedError             a test bed that does not exist, or cannot be made or read
 
 Each message names the offending value and, where there is one, the fix.
 """
@@ -105,5 +107,13 @@ class SplitError(InterpError):
     """Labels or groups that do not allow an honest split."""
 
 
+class ConvergenceError(InterpError):
+    """Some fits missed their tolerance; the message says how many."""
+
+
 class ReportError(InterpError):
     """A report that cannot be read, drawn or written."""
+
+
+class BedError(InterpError):
+    """A test bed that does not exist, or that cannot be made or read."""

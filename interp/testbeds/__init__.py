@@ -1,0 +1,91 @@
+"""Models whose truth is known: does a method find what is there, and nothing where nothing is?
+
+>>> from interp import testbeds
+>>> testbeds.names()
+('induction',)
+>>> [edge.name for edge in testbeds.truth("induction").edges if edge.true][:2]
+['input->a0.h0<v>', 'input->a1.h0<v>']
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+from ..errors import BedError
+
+# Name -> the subpackage that makes it; it has `build(out, seed, **options)` and `truth(folder)`.
+_BEDS = {"induction": "induction"}
+
+_HERE = Path(__file__).resolve().parent.parent
+# In a clone the shipped files lie beside the package, in a wheel inside it.
+_DATA = _HERE.parent / "data" if (_HERE.parent / "pyproject.toml").is_file() else _HERE / "_data"
+
+
+@runtime_checkable
+class Bed(Protocol):
+    """What the subpackage of a test bed offers."""
+
+    def build(self, out: Path, seed: int, **options: Any) -> None:
+        """Write the model, its tokenizer, prompts, truth and card into ``out``."""
+
+    def truth(self, folder: Path) -> Any:
+        """Read what was planted, from a folder that `build` wrote."""
+
+
+def names() -> tuple[str, ...]:
+    """Every test bed that there is."""
+    return tuple(sorted(_BEDS))
+
+
+def path(name: str) -> Path:
+    """The folder of a shipped test bed: an ordinary Hugging Face checkpoint with prompts and truth beside it.
+
+    Raises:
+        BedError: there is no such test bed, or this installation lacks its files.
+
+    >>> sorted(p.name for p in path("induction").glob("*.safetensors"))
+    ['model.safetensors']
+    """
+    _require(name)
+    folder = _DATA / name
+    if not (folder / "model.safetensors").is_file():
+        raise BedError(f"test bed {name!r} is not in this installation ({folder}); make it: interp testbed build {name}")
+    return folder
+
+
+def build(name: str, out: str | Path, *, seed: int = 0, **options: Any) -> Path:
+    """Make a test bed from nothing, the same bytes for the same seed and options; return its folder.
+
+    Raises:
+        BedError: there is no such test bed, an option is wrong, or ``out`` holds something already.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = build("induction", folder + "/bed", seed=0)
+    ...     (made / "model.safetensors").read_bytes() == (path("induction") / "model.safetensors").read_bytes()
+    True
+    """
+    bed = _require(name)
+    out = Path(out)
+    if out.exists() and any(out.iterdir()):
+        raise BedError(f"{out} is not empty; name a new folder, so that nothing is overwritten")
+    out.mkdir(parents=True, exist_ok=True)
+    bed.build(out, seed, **options)
+    return out
+
+
+def truth(name: str, folder: str | Path | None = None) -> Any:
+    """What was planted in a test bed, as a frozen value: in the shipped one, or in a ``folder`` that `build` wrote.
+
+    Raises:
+        BedError: there is no such test bed, or the folder holds no readable truth.
+    """
+    return _require(name).truth(path(name) if folder is None else Path(folder))
+
+
+def _require(name: str) -> Bed:
+    if name not in _BEDS:
+        raise BedError(f"no test bed {name!r}; there are: {', '.join(names())}")
+    return cast(Bed, import_module(f".{_BEDS[name]}", __name__))

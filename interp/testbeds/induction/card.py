@@ -1,0 +1,79 @@
+"""The model card of the `induction` bed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .truth import InductionTruth
+from .weights import CATEGORY, D_MODEL, N_CTX, NORM_EPS, SUBSPACES, InductionSpec
+
+CARD = """\
+---
+license: mit
+library_name: transformers
+tags: [interpretability, test-bed]
+---
+
+# induction: a circuit written by hand
+
+A two-layer, four-head, attention-only language model over 52 words, in GPT-2's format (d_model {d_model}, context
+{n_ctx}). Nothing was trained and no text was used: the weights are written by `interp testbed build induction
+--seed {seed}`, the same bytes every time. Beta (the score of a match, in nats) is {beta:g}; epsilon (how much of the
+idle heads' writing leaks out of `junk`) is {epsilon:g}.
+
+## What was planted
+
+The residual stream is cut into subspaces: {subspaces} (dimensions), each turned at random.
+
+- Head (0,0) attends to the previous position and copies that token into `prev`.
+- Head (1,0) attends to the position whose `prev` is its own token, and copies the token that stands there into `out`.
+- The unembedding reads `out`. The six other heads attend and write at random, into `junk`.
+- A word is plus or minus one of 26 axes; one more axis holds its category (animal {category:+g}, object {minus:+g}).
+- LayerNorm is the identity: epsilon {norm_eps:g} makes the variance vanish, and every vector sums to zero. The MLPs are
+  zero. `initializer_range` is large so that an untrained model of this config mixes positions in spite of that.
+
+Of 81 edges four are true, against this counterfactual: {counterfactual}.
+`truth.json` has all of them with the effect of exact patching and the reason.
+
+| edge | effect | why |
+|---|---|---|
+{true_rows}
+| the 77 others | at most {largest:.4f} | see `truth.json` |
+
+## Prompts
+
+`prompts.jsonl` has {n_prompts} prompts of 12 to 24 words whose last word occurred once before. The label is the category
+of the answer, the word that followed it then. Both prompts of a `pair` hold the same words; two of them have changed
+places. A `group` is a couple of answer words, so that grouped cross-validation tests on answers never trained on.
+
+The label can be read at the last position of {sites}, and at chance everywhere before: no bag of words, length or last
+word carries it.
+
+## Limits
+
+Prompts begin with `<bos>` (the tokenizer adds it): without it the first word counts as its own predecessor. A word
+that occurred several times before gets the average of its answers, and one that never occurred gets an average of
+everything. There is no chat template.
+"""
+
+
+def write_card(out: Path, spec: InductionSpec, truth: InductionTruth, n_prompts: int) -> None:
+    """Write ``README.md``: how it was made, what was planted, what was measured, licence."""
+    true = [edge for edge in truth.edges if edge.true]
+    text = CARD.format(
+        d_model=D_MODEL,
+        n_ctx=N_CTX,
+        seed=spec.seed,
+        beta=spec.beta,
+        epsilon=spec.epsilon,
+        subspaces=", ".join(f"`{name}` ({dims})" for name, dims in SUBSPACES.items()),
+        category=CATEGORY,
+        minus=-CATEGORY,
+        norm_eps=NORM_EPS,
+        counterfactual=truth.counterfactual,
+        true_rows="\n".join(f"| `{edge.name}` | {edge.effect:.4f} | {edge.why} |" for edge in true),
+        largest=max(edge.effect for edge in truth.edges if not edge.true),
+        n_prompts=n_prompts,
+        sites=", ".join(f"`{site}`" for site in truth.label_sites),
+    )
+    (out / "README.md").write_text(text, encoding="utf-8", newline="\n")
