@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from .batching import Batch, PackedBatch, dedupe, pack, pack_rows, pad_batch, positions_from_mask, token_budget_batches
+from .hashing import tokenizer_hash
 from .prefixes import PrefixGroup, PrefixPlan, prefix_plan
+from .promptset import PromptSet
+from .source import BOS_DECISIONS, Source
 
 __all__ = [
+    "BOS_DECISIONS",
     "Batch",
     "PackedBatch",
     "PrefixGroup",
     "PrefixPlan",
+    "PromptSet",
+    "Source",
     "dedupe",
     "pack",
     "pack_rows",
@@ -17,4 +23,5 @@ __all__ = [
     "positions_from_mask",
     "prefix_plan",
     "token_budget_batches",
+    "tokenizer_hash",
 ]
