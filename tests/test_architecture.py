@@ -87,7 +87,7 @@ def wrong_imports(source: Source) -> Iterator[str]:
         where = f"{source.path}:{line} imports {other}"
         if other not in FLOOR:
             yield f"{where}, which is on no floor: import from the file that has it, not from interp itself"
-        elif FLOOR[other] > FLOOR[me] or other in {"plots", "cli"} - {me} and me != "cli":
+        elif FLOOR[other] > FLOOR[me] or (other in {"plots", "cli"} - {me} and me != "cli"):
             yield f"{where}: floor {FLOOR[me]} may not import floor {FLOOR[other]}"
         elif other in NEVER.get(me, ()):
             yield f"{where}: {me} never imports {other}"

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
     Activations Direction Edit InterpError Model Probe PromptSet Provenance Report Site __version__ ablate add capture
-    capture_stats doctor forward generate grads load_model load_prompts open_store patch plots probe scale testbeds verify
+    capture_stats doctor forward generate grads load_model load_prompts open_store patch plots probe scale testbeds
+    verify
 """.split()
 
 HEAVY = {"torch", "numpy", "transformers", "transformer_lens", "sklearn", "scipy", "statsmodels", "plotly", "pandas"}
@@ -80,11 +81,15 @@ def test_the_lock_pins_every_dependency_and_no_machine():
 
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     lines = [line for line in lock.splitlines() if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", line) for line in lines), "name==version ; marker, and nothing else"
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; .+)?", line) for line in lines), (
+        "name==version ; marker, and nothing else"
+    )
     pinned = {line.split("==")[0] for line in lines}
     assert not [name for name in pinned if name.startswith(("nvidia-", "cuda-", "triton"))]
     wanted = [Requirement(text) for text in requires("interp") or []]
-    direct = {r.name for r in wanted if r.marker is None or any(r.marker.evaluate({"extra": e}) for e in ("dev", "notebooks"))}
+    direct = {
+        r.name for r in wanted if r.marker is None or any(r.marker.evaluate({"extra": e}) for e in ("dev", "notebooks"))
+    }
     assert direct
     assert direct <= pinned, f"`make lock`: {sorted(direct - pinned)} are not in requirements.lock"
 
@@ -92,14 +97,21 @@ def test_the_lock_pins_every_dependency_and_no_machine():
 def test_a_wheel_holds_data_and_templates(tmp_path):
     import zipfile
 
-    code = f"from hatchling.builders.wheel import WheelBuilder; print(next(WheelBuilder('.').build(directory={str(tmp_path)!r})))"
+    build = f"next(WheelBuilder('.').build(directory={str(tmp_path)!r}))"
+    code = f"from hatchling.builders.wheel import WheelBuilder; print({build})"
     wheel = zipfile.ZipFile(in_fresh_python(code).strip())
     held = set(wheel.namelist())
-    assert {"interp/py.typed", "interp/_data/induction/model.safetensors", "interp/_data/induction/prompts.jsonl"} <= held
+    assert {
+        "interp/py.typed",
+        "interp/_data/induction/model.safetensors",
+        "interp/_data/induction/prompts.jsonl",
+    } <= held
     assert {f"interp/{p.relative_to(ROOT / 'interp')}" for p in (ROOT / "interp").rglob("templates/*")} <= held
     assert not [name for name in held if name.startswith(("tests/", "data/"))]
     wheel.extractall(tmp_path / "site")
     code = "import interp.testbeds as t; print(t.path('induction'))"
     env = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=env, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=env, check=True
+    )
     assert Path(done.stdout.strip()) == tmp_path / "site" / "interp" / "_data" / "induction"

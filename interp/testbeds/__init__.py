@@ -51,7 +51,9 @@ def path(name: str) -> Path:
     _require(name)
     folder = _DATA / name
     if not (folder / "model.safetensors").is_file():
-        raise BedError(f"test bed {name!r} is not in this installation ({folder}); make it: interp testbed build {name}")
+        raise BedError(
+            f"test bed {name!r} is not in this installation ({folder}); make it: interp testbed build {name}"
+        )
     return folder
 
 

@@ -83,7 +83,9 @@ def test_the_graph_by_edges_computes_what_the_checkpoint_computes(model):
         tokens = [BOS, *(TOKEN_ID[w] for w in prompt.words)]
         logits, wrote = run(weights, tokens)
         np.testing.assert_allclose(logits, out.logits[0, -1].numpy(), atol=2e-5)
-        np.testing.assert_allclose(sum(wrote[n] for n in wrote if n[:2] in ("in", "a0")), out.hidden_states[1][0].numpy(), atol=2e-6)
+        np.testing.assert_allclose(
+            sum(wrote[n] for n in wrote if n[:2] in ("in", "a0")), out.hidden_states[1][0].numpy(), atol=2e-6
+        )
 
 
 def test_81_edges_four_of_them_true():

@@ -40,7 +40,7 @@ def build(out: Path, seed: int, *, beta: float = 12.0, epsilon: float = 0.0) -> 
     write_tokenizer(out)
     write_prompts(out, prompts)
     found = write_truth(out, spec, weights, prompts)
-    write_card(out, spec, found, len(prompts))
+    write_card(out, spec, found, weights, prompts)
 
 
 def truth(folder: Path) -> InductionTruth:

@@ -76,7 +76,9 @@ def counterfactual(words: tuple[str, ...], seed: int) -> tuple[str, ...]:
         moved = other.index(last)
         if moved not in (earlier, len(words) - 2) and answer not in (other[earlier + 1], other[moved + 1]):
             return other
-    raise BedError(f"the last of {words} does not recur in a way that leaves a counterfactual; give at least five words")
+    raise BedError(
+        f"the last of {words} does not recur in a way that leaves a counterfactual; give at least five words"
+    )
 
 
 def write_prompts(out: Path, prompts: list[DemoPrompt]) -> None:

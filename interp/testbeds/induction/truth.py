@@ -21,7 +21,7 @@ from .weights import D_HEAD, D_MODEL, N_HEADS, N_LAYERS, NORM_EPS, InductionSpec
 from .words import BOS, TOKEN_ID, write_json
 
 TRUE_EDGES = ("input->a0.h0<v>", "a0.h0->a1.h0<k>", "input->a1.h0<v>", "a1.h0->logits")
-COUNTERFACTUAL = "the same words in another order, the last one kept; the earlier occurrence and the word after it move"
+COUNTERFACTUAL = "the same words in another order with the last one kept, so that another word is the answer"
 N_MEASURED = 16  # prompts that the effects are averaged over
 
 
@@ -65,7 +65,9 @@ def edge_names() -> Iterator[tuple[str, str]]:
     yield from ((source, "logits") for source in ["input", *heads])
 
 
-def run(weights: dict[str, np.ndarray], tokens: list[int], patch: Patch | None = None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def run(
+    weights: dict[str, np.ndarray], tokens: list[int], patch: Patch | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Logits at the last position, and what each node writes ``[pos, d_model]``, from weights in float64.
 
     A second implementation of the forward pass, by nodes and edges; the tests hold it against the checkpoint's own.
@@ -115,7 +117,19 @@ def edge_effects(weights: dict[str, np.ndarray], prompts: list[tuple[str, ...]])
     return total
 
 
-def write_truth(out: Path, spec: InductionSpec, weights: dict[str, np.ndarray], prompts: list[DemoPrompt]) -> InductionTruth:
+def answer_chances(weights: dict[str, np.ndarray], prompts: list[DemoPrompt]) -> np.ndarray:
+    """The probability that the model gives each prompt's answer."""
+    exact = {name: w.astype(np.float64) for name, w in weights.items()}
+    chances = []
+    for prompt in prompts:
+        logits, _ = run(exact, [BOS, *(TOKEN_ID[w] for w in prompt.words)])
+        chances.append(np.exp(logits[TOKEN_ID[prompt.answer]] - logits.max()) / np.exp(logits - logits.max()).sum())
+    return np.array(chances)
+
+
+def write_truth(
+    out: Path, spec: InductionSpec, weights: dict[str, np.ndarray], prompts: list[DemoPrompt]
+) -> InductionTruth:
     """Measure every edge and write ``truth.json``."""
     effects = edge_effects(weights, [p.words for p in prompts[:: len(prompts) // N_MEASURED][:N_MEASURED]])
     edges = tuple(

@@ -103,7 +103,7 @@ def write_model(out: Path, spec: InductionSpec, weights: dict[str, np.ndarray]) 
 
 
 def _subspaces(random: np.random.RandomState) -> dict[str, np.ndarray]:
-    """Subspace -> ``[d_model, dims]``, orthonormal columns that each sum to zero, turned at random inside the subspace."""
+    """Subspace -> ``[d_model, dims]``, orthonormal columns that each sum to zero, turned at random inside it."""
     basis, start = {}, 0
     for name, dims in SUBSPACES.items():
         # Subtract the mean from the unit vectors and orthonormalise: a basis of what sums to zero.

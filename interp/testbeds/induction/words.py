@@ -12,12 +12,12 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
 PAD, BOS, EOS, UNK = range(4)
 
 ANIMALS = tuple(
-    "ant bear bee cat crow deer dog duck eagle fish fox frog goat hare hen horse lion mole mouse otter owl pig seal sheep "
-    "toad wolf".split()
+    "ant bear bee cat crow deer dog duck eagle fish fox frog goat hare hen horse lion mole mouse otter owl pig seal "
+    "sheep toad wolf".split()
 )
 OBJECTS = tuple(
-    "axe bag bell book bowl box brick broom chair clock coin comb cup door drum fork hat key knife lamp ladder mug nail "
-    "pen rope spoon".split()
+    "axe bag bell book bowl box brick broom chair clock coin comb cup door drum fork hat key knife lamp ladder mug "
+    "nail pen rope spoon".split()
 )
 CATEGORIES = {"animal": ANIMALS, "object": OBJECTS}
 
@@ -38,7 +38,15 @@ def write_tokenizer(out: Path) -> None:
     """Write ``tokenizer.json`` and ``tokenizer_config.json``: one token per word, ``<bos>`` in front."""
     bos = {"SpecialToken": {"id": "<bos>", "type_id": 0}}
     special = [
-        {"id": i, "content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        {
+            "id": i,
+            "content": text,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
         for i, text in enumerate(SPECIAL)
     ]
     tokenizer = {
