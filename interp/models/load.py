@@ -73,7 +73,7 @@ def _local_directory(name: str) -> Path | None:
         return path
     if path.is_file():
         raise ModelError(f"{name!r} is a file; give the directory that holds config.json and the weights")
-    looks_like_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+    looks_like_path = name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or "\\" in name
     if looks_like_path:
         raise ModelError(f"there is no directory {name!r}")
     return None

@@ -1,0 +1,45 @@
+"""The command line: one command per job. Paths and printing only; the work is in the package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 a check failed, 2 an error, 130 interrupted."""
+    import tyro
+
+    from .. import __version__
+    from ..errors import InterpError
+    from .commands import COMMANDS
+
+    args = list(sys.argv[1:] if argv is None else argv)
+    if args in (["--version"], ["-V"]):
+        print(f"interp {__version__}")
+        return 0
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="interp",
+        description=(
+            "Cached activations, probes and circuits for causal language models.\n\n"
+            "A model is a Hugging Face id or a directory. Start with: interp doctor MODEL"
+        ),
+        args=args or ["--help"],
+        config=(tyro.conf.HelptextFromCommentsOff,),
+    )
+    try:
+        return command()
+    except InterpError as error:
+        print(f"interp: {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interp: interrupted; what was committed is safe, and the same command resumes", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def script() -> None:
+    """Entry point of the ``interp`` script."""
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""Every command by name, in the order in which a newcomer meets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .checks import Doctor
+from .stores import Capture, Show, Verify
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "doctor": Doctor,
+    "capture": Capture,
+    "verify": Verify,
+    "show": Show,
+}

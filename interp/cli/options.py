@@ -1,0 +1,131 @@
+"""Options that several commands share, and how they become values."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    from ..models import Model
+    from ..prompts import PromptSet
+
+
+@dataclass
+class ModelOptions:
+    """How to load the model."""
+
+    device: str | None = None
+    """Where to run: cpu, cuda, cuda:1, mps. By default a GPU if there is one."""
+    device_map: str | None = None
+    """Spread the model over several devices, as in 'auto'. Not together with --device."""
+    model_dtype: Literal["auto", "float32", "float16", "bfloat16", "float64"] = "auto"
+    """What the model computes in. 'auto' is the checkpoint's own dtype."""
+    attn: str = "sdpa"
+    """Attention: sdpa, eager, flash_attention_2."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+    trust_remote_code: bool = False
+    """Run code that comes with the model; needs --revision with a full commit hash."""
+
+    def load(self, name: str) -> Model:
+        from ..models import load_model
+
+        return load_model(
+            name,
+            dtype=self.model_dtype,
+            device=self.device,
+            device_map=self.device_map,
+            revision=self.revision,
+            attn=self.attn,
+            trust_remote_code=self.trust_remote_code,
+        )
+
+
+@dataclass
+class PromptOptions:
+    """What to read from the prompt file. Its format is found by looking inside, not by its suffix."""
+
+    text: str | None = None
+    """Field that holds the text; guessed from common names if not given."""
+    id: str | None = None
+    """Field that names each prompt."""
+    pair: str | None = None
+    """Field that ties prompts into pairs."""
+    chat_template: Path | None = None
+    """A Jinja chat template file, for chats with a model whose tokenizer has none."""
+    bos: Literal["auto", "always", "never"] = "auto"
+    """Beginning-of-sequence token: as the tokenizer does it, always, or never."""
+    limit: int | None = None
+    """Read only the first so many prompts."""
+    truncate: Literal["left", "right"] | None = None
+    """Cut prompts that exceed the context: keep their end (left) or their start (right)."""
+    drop_long: bool = False
+    """Leave out prompts that exceed the context."""
+
+    def load(self, path: str, model: Model, *, label: str | None = None, group: str | None = None) -> PromptSet:
+        from ..prompts import load_prompts
+
+        extra: dict[str, Any] = {}
+        if self.chat_template is not None:
+            from ..errors import PromptError
+
+            try:
+                extra["chat_template"] = self.chat_template.read_text(encoding="utf-8")
+            except OSError as error:
+                raise PromptError(f"cannot read the chat template {str(self.chat_template)!r}: {error}") from error
+        prompts = load_prompts(
+            path,
+            model.tokenizer,
+            text=self.text,
+            label=label,
+            group=group,
+            pair=self.pair,
+            id=self.id,
+            bos=self.bos,
+            limit=self.limit,
+            **extra,
+        )
+        if model.n_ctx is None:
+            return prompts
+        return prompts.fit(model.n_ctx, truncate=self.truncate, drop_long=self.drop_long)
+
+
+@dataclass
+class RunOptions:
+    """How to run it."""
+
+    batch_tokens: int | None = None
+    """Tokens per batch; chosen for the device if not given."""
+    progress: bool | None = None
+    """Draw a progress bar; by default on a terminal only."""
+
+
+ModelArg = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+PromptsArg = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPTS")]
+StoreArg = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
+Shared = tyro.conf.OmitArgPrefixes
+ModelOpts = Annotated[ModelOptions, Shared]
+PromptOpts = Annotated[PromptOptions, Shared]
+RunOpts = Annotated[RunOptions, Shared]
+
+
+def model_options() -> Any:
+    return field(default_factory=ModelOptions)
+
+
+def prompt_options() -> Any:
+    return field(default_factory=PromptOptions)
+
+
+def run_options() -> Any:
+    return field(default_factory=RunOptions)
+
+
+def command_line() -> str:
+    """The command as the user typed it, for the provenance of results."""
+    return shlex.join(["interp", *sys.argv[1:]])
