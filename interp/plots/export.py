@@ -1,0 +1,58 @@
+"""``export``: a figure as a file, chosen by its suffix: .svg, .pdf, .png without a browser, or interactive .html."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import ReportError
+from ..report import write_atomic
+from .static import render, unsupported
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+Engine = Literal["auto", "matplotlib", "kaleido"]
+_STATIC = ("svg", "pdf", "png")
+
+
+def export(figure: Figure, path: str | os.PathLike[str], engine: Engine = "auto", dpi: float = 300) -> Path:
+    """Write a figure; the suffix says how: ``.svg``, ``.pdf``, ``.png`` or ``.html`` (interactive, offline, ~5 MB).
+
+    ``engine="auto"`` is one rule: a figure that is made only of what `static` can draw goes through matplotlib, which
+    needs no browser and gives equal bytes for equal figures; any other goes through kaleido, which needs Chrome.
+    ``engine="matplotlib"`` and ``"kaleido"`` insist.
+
+    Raises:
+        ReportError: the suffix is unknown, the engine cannot draw the figure, Chrome is missing, or the file cannot
+            be written.
+    """
+    suffix = Path(path).suffix.lower().lstrip(".")
+    if engine not in ("auto", "matplotlib", "kaleido"):
+        raise ReportError(f"unknown engine {engine!r}; engines are: auto, matplotlib, kaleido")
+    if suffix == "html":
+        from .html import figure_page
+
+        return write_atomic(path, figure_page(figure).encode("utf-8"))
+    if suffix not in _STATIC:
+        raise ReportError(f"cannot export to {os.fspath(path)!r}: write .svg, .pdf, .png or .html")
+    problems = unsupported(figure)
+    if engine == "matplotlib" or (engine == "auto" and not problems):
+        return write_atomic(path, render(figure, suffix, dpi=dpi))
+    return write_atomic(path, _through_kaleido(figure, suffix, dpi, problems if engine == "auto" else []))
+
+
+def _through_kaleido(figure: Figure, suffix: str, dpi: float, why: list[str]) -> bytes:
+    try:
+        options: dict[str, Any] = {"scale": dpi / 96} if suffix == "png" else {}
+        return bytes(figure.to_image(format=suffix, **options))
+    except Exception as error:
+        # Kaleido raises its own, plotly's and asyncio's errors here; the cause stays attached.
+        needs = f" (it has {'; '.join(why[:4])})" if why else ""
+        lines = str(error).strip().splitlines()
+        first = lines[0] if lines else type(error).__name__
+        raise ReportError(
+            f"this figure needs kaleido and a Chrome for .{suffix}{needs}, and that failed: {first}. Install Chrome "
+            "(plotly_get_chrome does it), or export to .html, which needs neither"
+        ) from error
