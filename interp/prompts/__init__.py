@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .batching import Batch, PackedBatch, dedupe, pack, pack_rows, pad_batch, positions_from_mask, token_budget_batches
 from .hashing import tokenizer_hash
+from .load import load_prompts
 from .prefixes import PrefixGroup, PrefixPlan, prefix_plan
 from .promptset import PromptSet
 from .source import BOS_DECISIONS, Source
@@ -17,6 +18,7 @@ __all__ = [
     "PromptSet",
     "Source",
     "dedupe",
+    "load_prompts",
     "pack",
     "pack_rows",
     "pad_batch",
