@@ -34,8 +34,8 @@ class Check:
 def doctor(model: Model, *, seed: int = 0, n_prompts: int = 6, max_length: int = 24) -> Report:
     """Check that sites, padding, batching, caching and generation of this model are read right.
 
-    Runs a few short random prompts of different lengths. Differences are relative to the largest entry of what is compared;
-    the tolerance depends on the model's dtype.
+    Runs a few short random prompts of different lengths. Differences are relative to the largest entry of what is
+    compared; the tolerance depends on the model's dtype.
 
     Returns:
         A `Report` of kind ``doctor``: one row per check, with ``ok`` (``None`` for 'does not apply'), ``worst`` and
@@ -63,7 +63,11 @@ def doctor(model: Model, *, seed: int = 0, n_prompts: int = 6, max_length: int =
 def _report(model: Model, prompts: PromptSet, checks: list[Check], tolerance: float, seed: int) -> Report:
     failed = [c.name for c in checks if c.ok is False]
     passed = sum(c.ok is True for c in checks)
-    verdict = f"fails {len(failed)} of {passed + len(failed)} checks: {', '.join(failed)}" if failed else f"passes all {passed} checks"
+    verdict = (
+        f"fails {len(failed)} of {passed + len(failed)} checks: {', '.join(failed)}"
+        if failed
+        else f"passes all {passed} checks"
+    )
     rows = [
         {
             "check": c.name,
@@ -98,7 +102,10 @@ def _prompts(model: Model, seed: int, n: int, limit: int) -> PromptSet:
     words = np.array([t for t in range(model.sizes.d_vocab) if t not in special][: 1 << 16])
     header = rng.choice(words, 5)
     lengths = np.linspace(4, limit - 4, n).round().astype(int)
-    tokens = [np.concatenate([header[:3], rng.choice(words, k - 3)]) if i % 2 else rng.choice(words, k) for i, k in enumerate(lengths)]
+    tokens = [
+        np.concatenate([header[:3], rng.choice(words, k - 3)]) if i % 2 else rng.choice(words, k)
+        for i, k in enumerate(lengths)
+    ]
     return PromptSet.from_tokens([t.tolist() for t in tokens])
 
 
@@ -148,7 +155,7 @@ class _Patient:
             ]
 
     def hugging_face(self) -> Check:
-        """Every layer against HF's hidden states; HF's last entry is after the final norm, so the last layer goes through logits."""
+        """Every layer but the last against HF's hidden states, whose last entry is after the final norm."""
         outputs = self.reference
         pairs = []
         for site in self.posts[:-1]:
@@ -170,7 +177,9 @@ class _Patient:
     def batch_mates(self) -> Check:
         """A prompt alone against the same prompt among others, in another order."""
         order = np.random.default_rng(1).permutation(len(self.prompts))
-        mixed = capture(self.model, self.prompts.select(order), self.posts, at="last", dtype=torch.float32, progress=False)
+        mixed = capture(
+            self.model, self.prompts.select(order), self.posts, at="last", dtype=torch.float32, progress=False
+        )
         ends = np.cumsum([len(t) for t in self.prompts.tokens]) - 1
         pairs = [(str(s), mixed[s].tensor(), self.plain[s][ends[order]]) for s in self.posts]
         return self._check("batch-mates change nothing", pairs)
@@ -189,7 +198,9 @@ class _Patient:
 
     def packing(self) -> Check:
         exact = packs_exactly(self.model)
-        detail = "packed prompts are kept apart" if exact else "this architecture mixes packed prompts; pack= will refuse"
+        detail = (
+            "packed prompts are kept apart" if exact else "this architecture mixes packed prompts; pack= will refuse"
+        )
         return Check("packing", True if exact else None, None, detail)
 
     def decomposition(self) -> Check:

@@ -1,8 +1,9 @@
 """``Edit``: a pure change of activations at a site, and the ways to make one.
 
 An edit says *what* (a pure function of the selected rows), *where* (a site), *at which tokens* (``at``) and *when*
-(``prompt``, ``generated`` or ``both``). Positions are those of the unpadded prompt, so they mean the same under left or
-right padding, in any batch, and with a KV cache. Every run counts how often each edit fired; one that never fired raises.
+(``prompt``, ``generated`` or ``both``). Positions are those of the unpadded prompt, so they mean the same under left
+or right padding, in any batch, and with a KV cache. Every run counts how often each edit fired; one that never fired
+raises.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ At = str | tuple[str, str]
 
 @dataclass(frozen=True)
 class EditRows:
-    """Which rows an edit is looking at: the example's number in the prompt set and the token's position in its prompt."""
+    """Which rows an edit looks at: the example's number in the prompt set, the token's position in its prompt."""
 
     example: Int[torch.Tensor, " row"]
     pos: Int[torch.Tensor, " row"]
@@ -98,9 +99,9 @@ def ablate(
 ) -> Edit:
     """Remove information from the selected rows; always says which kind.
 
-    ``zero`` needs no value. ``mean`` replaces rows by ``value`` ``[width]``. ``resample`` replaces the rows of example *i*
-    by row *i* of ``value`` ``[example, width]``. ``direction`` projects ``value`` ``[width]`` (or a `Direction`) out:
-    ``x - (x . u) u``, after Arditi et al. (arXiv 2406.11717).
+    ``zero`` needs no value. ``mean`` replaces rows by ``value`` ``[width]``. ``resample`` replaces the rows of example
+    *i* by row *i* of ``value`` ``[example, width]``. ``direction`` projects ``value`` ``[width]`` (or a `Direction`)
+    out: ``x - (x . u) u``, after Arditi et al. (arXiv 2406.11717).
 
     Example:
         >>> import torch
@@ -156,7 +157,8 @@ def patch(site: Site | str, source: Any, *, at: At = "all", when: When = "both")
         if bool(missing.any()):
             i = int(missing.nonzero()[0])
             raise EditError(
-                f"patch at {site}: the source has no row for example {int(rows.example[i])}, position {int(rows.pos[i])}; "
+                f"patch at {site}: the source has no row for example {int(rows.example[i])}, "
+                f"position {int(rows.pos[i])}; "
                 "capture the source at the same tokens"
             )
         return values[found].to(x)

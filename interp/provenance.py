@@ -54,7 +54,9 @@ model it came from, or make it again with this one
         missing = {"model", "model_id"} - data.keys()
         unknown = data.keys() - names
         if missing or unknown:
-            raise ProvenanceError(f"provenance has missing fields {sorted(missing)} and unknown fields {sorted(unknown)}")
+            raise ProvenanceError(
+                f"provenance has missing fields {sorted(missing)} and unknown fields {sorted(unknown)}"
+            )
         return cls(**data)
 
     def replace(self, **changes: Any) -> Provenance:

@@ -46,7 +46,7 @@ SITES: dict[str, SiteKind] = {
     "z": SiteKind(("pos", "head d_head"), "z_width", True, True, "attention-weighted values, before the output matrix"),
     "attn_out": SiteKind(("pos", "d_model"), "d_model", True, False, "what attention adds to the residual stream"),
     "resid_mid": SiteKind(("pos", "d_model"), "d_model", True, False, "residual stream between attention and MLP"),
-    "mlp_pre": SiteKind(("pos", "d_mlp"), "d_mlp", True, False, "MLP hidden before the non-linearity (the gate, if gated)"),
+    "mlp_pre": SiteKind(("pos", "d_mlp"), "d_mlp", True, False, "MLP hidden before the non-linearity (its gate)"),
     "mlp_post": SiteKind(("pos", "d_mlp"), "d_mlp", True, False, "MLP hidden that the output matrix reads"),
     "mlp_out": SiteKind(("pos", "d_model"), "d_model", True, False, "what the MLP adds to the residual stream"),
     "resid_post": SiteKind(("pos", "d_model"), "d_model", True, False, "residual stream leaving a block"),
@@ -91,7 +91,7 @@ class Site:
             return text
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise SiteError(f"cannot read site {text!r}; write 'kind', 'kind.LAYER' or 'kind.LAYER.hHEAD', as in 'z.5.h3'")
+            raise SiteError(f"cannot read site {text!r}; write KIND, KIND.LAYER or KIND.LAYER.hHEAD, as in 'z.5.h3'")
         layer, head = match["layer"], match["head"]
         return cls(match["kind"], None if layer is None else int(layer), None if head is None else int(head))
 

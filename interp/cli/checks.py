@@ -26,6 +26,7 @@ class Doctor:
     loading: ModelOpts = model_options()
 
     def __call__(self) -> int:
+        """Run the command; its exit code."""
         from ..doctor import doctor
 
         model = self.loading.load(self.model)

@@ -33,6 +33,7 @@ class ModelOptions:
     """Run code that comes with the model; needs --revision with a full commit hash."""
 
     def load(self, name: str) -> Model:
+        """The model that the options describe."""
         from ..models import load_model
 
         return load_model(
@@ -68,6 +69,7 @@ class PromptOptions:
     """Leave out prompts that exceed the context."""
 
     def load(self, path: str, model: Model, *, label: str | None = None, group: str | None = None) -> PromptSet:
+        """The prompts that the options describe, fitted to the model's context."""
         from ..prompts import load_prompts
 
         extra: dict[str, Any] = {}
@@ -115,14 +117,17 @@ RunOpts = Annotated[RunOptions, Shared]
 
 
 def model_options() -> Any:
+    """A fresh group of model options, as a dataclass default."""
     return field(default_factory=ModelOptions)
 
 
 def prompt_options() -> Any:
+    """A fresh group of prompt options, as a dataclass default."""
     return field(default_factory=PromptOptions)
 
 
 def run_options() -> Any:
+    """A fresh group of run options, as a dataclass default."""
     return field(default_factory=RunOptions)
 
 

@@ -52,6 +52,7 @@ class Capture:
     running: RunOpts = run_options()
 
     def __call__(self) -> int:
+        """Run the command; its exit code."""
         from ..run import capture
 
         model = self.loading.load(self.model)
@@ -66,7 +67,7 @@ class Capture:
             dtype=self.dtype,
             batch_tokens=self.running.batch_tokens,
             share_prefix=self.share_prefix,
-            pack={"auto": "auto", "yes": True, "no": False}[self.pack],
+            pack=self.pack if self.pack == "auto" else self.pack == "yes",
             shard_bytes=None if self.shard_mb is None else self.shard_mb * 1_000_000,
             progress=self.running.progress,
             command=command_line(),
@@ -87,6 +88,7 @@ class Verify:
     """Directory of the store."""
 
     def __call__(self) -> int:
+        """Run the command; its exit code."""
         from ..store import verify
 
         result = verify(self.store)
@@ -105,6 +107,7 @@ class Show:
     """Directory of the store."""
 
     def __call__(self) -> int:
+        """Run the command; its exit code."""
         from ..store import describe
 
         print(describe(self.store))

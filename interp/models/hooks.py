@@ -227,7 +227,8 @@ class _attention:
 
         AttentionInterface.register(PATTERN_ATTENTION, _pattern_attention)
         AttentionMaskInterface.register(PATTERN_ATTENTION, eager_mask)
-        self._configs = list({id(m.config): m.config for m in hf.modules() if hasattr(m, "config")}.values())
+        modules: list[Any] = [m for m in hf.modules() if hasattr(m, "config")]
+        self._configs = list({id(m.config): m.config for m in modules}.values())
         self._name = name
 
     def __enter__(self) -> None:

@@ -57,7 +57,9 @@ def load_model(
         raise ModelError(f"revision={revision!r} has no meaning for the local directory {name!r}")
     common = {"local_files_only": True} if local is not None else {"revision": revision}
     source = str(local) if local is not None else name
-    hf = _load_weights(source, dtype=_dtype(dtype), device_map=device_map, attn=attn, remote=trust_remote_code, common=common)
+    hf = _load_weights(
+        source, dtype=_dtype(dtype), device_map=device_map, attn=attn, remote=trust_remote_code, common=common
+    )
     if device_map is None:
         hf = hf.to(_device(device))
     tokenizer = _load_tokenizer(source, local, trust_remote_code, common)
@@ -69,7 +71,9 @@ def _local_directory(name: str) -> Path | None:
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"{name!r} is a directory, but has no config.json; give the directory that holds the checkpoint")
+            raise ModelError(
+                f"{name!r} is a directory, but has no config.json; give the directory that holds the checkpoint"
+            )
         return path
     if path.is_file():
         raise ModelError(f"{name!r} is a file; give the directory that holds config.json and the weights")
@@ -122,7 +126,9 @@ def _load_tokenizer(source: str, local: Path | None, remote: bool, common: dict[
     """The tokenizer, or ``None`` for a directory that ships none."""
     from transformers import AutoTokenizer
 
-    if local is not None and not any((local / f).exists() for f in ("tokenizer.json", "tokenizer_config.json", "vocab.json")):
+    if local is not None and not any(
+        (local / f).exists() for f in ("tokenizer.json", "tokenizer_config.json", "vocab.json")
+    ):
         return None
     try:
         return AutoTokenizer.from_pretrained(source, trust_remote_code=remote, **common)

@@ -18,7 +18,15 @@ from ..sites import SITES, Site
 from . import resolve as _resolve
 
 # Config entries that say how a model was loaded or saved, not what it computes.
-_NOT_IDENTITY = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache", "_attn_implementation"}
+_NOT_IDENTITY = {
+    "_attn_implementation",
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+}
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,12 @@ class Sizes:
 class Model:
     """A causal LM in Hugging Face form, with named sites.
 
-    ``hf`` is the plain Hugging Face model and is what runs: its numbers are the raw ones, with no folding. ``bridge`` is a
-    TransformerLens `TransformerBridge` over the *same* weights, built when first used, so that a TransformerLens user can
-    drop down; nothing is copied. Make one with `load_model` or, from objects at hand, `Model.wrap`.
+    ``hf`` is the plain Hugging Face model and is what runs: its numbers are the raw ones, with no folding. ``bridge``
+    is a TransformerLens `TransformerBridge` over the *same* weights, built when first used, so that a TransformerLens
+    user can drop down; nothing is copied. Make one with `load_model` or, from objects at hand, `Model.wrap`.
     """
 
-    hf: nn.Module
+    hf: Any
     tokenizer: Any
     sizes: Sizes
     id: str
@@ -52,7 +60,7 @@ class Model:
     adapter: Any = field(default=None, repr=False)
 
     @classmethod
-    def wrap(cls, hf: nn.Module, tokenizer: Any = None, *, id: str = "in-memory", revision: str | None = None) -> Model:
+    def wrap(cls, hf: Any, tokenizer: Any = None, *, id: str = "in-memory", revision: str | None = None) -> Model:
         """Wrap a loaded Hugging Face causal LM in place.
 
         Raises:
@@ -68,7 +76,7 @@ class Model:
             n_kv_heads=int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads),
             d_head=d_head,
             d_mlp=int(cfg.d_mlp or 4 * cfg.d_model),
-            d_vocab=int(hf.get_output_embeddings().weight.shape[0]),  # type: ignore[operator]
+            d_vocab=int(hf.get_output_embeddings().weight.shape[0]),
             n_ctx=_context_length(hf.config),
         )
         hf.eval()
@@ -92,19 +100,21 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where the model takes its inputs."""
-        return self.hf.get_input_embeddings().weight.device  # type: ignore[operator]
+        return self.hf.get_input_embeddings().weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the embedding weights."""
-        return self.hf.get_input_embeddings().weight.dtype  # type: ignore[operator]
+        return self.hf.get_input_embeddings().weight.dtype
 
     @property
     def n_layers(self) -> int:
+        """Number of blocks."""
         return self.sizes.n_layers
 
     @property
     def d_model(self) -> int:
+        """Width of the residual stream."""
         return self.sizes.d_model
 
     @property
@@ -161,7 +171,7 @@ class Model:
         return tuple(sorted(set(found)))
 
     def _from_the_end(self, text: str) -> str:
-        kind, dot, rest = text.partition(".")
+        kind, _, rest = text.partition(".")
         if rest.startswith("-"):
             layer, dot2, head = rest.partition(".")
             if layer[1:].isdigit() and 0 < int(layer[1:]) <= self.n_layers:
@@ -242,7 +252,7 @@ def _context_length(config: Any) -> int | None:
     return None
 
 
-def _fingerprint(hf: nn.Module) -> str:
+def _fingerprint(hf: Any) -> str:
     import xxhash
 
     digest = xxhash.xxh3_128()

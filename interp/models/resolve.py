@@ -1,9 +1,9 @@
 """Site -> the module and the side of it that carries the tensor, read off TransformerLens' architecture adapter.
 
 An adapter names a model's parts (``blocks``, ``attn``, ``ln2`` ...) and says, per architecture, which of them carries
-which hook: Gemma's ``attn_out`` is the output of a norm, OLMo-2's ``resid_mid`` the input of the MLP, a parallel block has
-no ``resid_mid`` at all. That knowledge is TransformerLens'; this module only turns it into PyTorch modules of the plain
-Hugging Face model, so that a run pays for no wrapper.
+which hook: Gemma's ``attn_out`` is the output of a norm, OLMo-2's ``resid_mid`` the input of the MLP, a parallel block
+has no ``resid_mid`` at all. That knowledge is TransformerLens'; this module only turns it into PyTorch modules of the
+plain Hugging Face model, so that a run pays for no wrapper.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _MLP_POST = {*_MLP_PRE, "JointGateUpMLPBridge"}
 class Tap:
     """Where a site's tensor can be read or written: a module, a side of it, and the columns that are the site's.
 
-    ``side`` is ``in`` (the module's first input), ``out`` (its first output), ``pattern`` (attention probabilities, through
-    the attention interface) or ``logits`` (the ``logits`` field of the whole model's output). ``columns`` is ``None`` where
-    the site is the whole tensor, as for a fused QKV projection it is not. ``width`` is 0 for `pattern`, whose width is
-    heads times keys of the batch at hand.
+    ``side`` is ``in`` (the module's first input), ``out`` (its first output), ``pattern`` (attention probabilities,
+    through the attention interface) or ``logits`` (the ``logits`` field of the whole model's output). ``columns`` is
+    ``None`` where the site is the whole tensor; for a fused QKV projection it is not. ``width`` is 0 for `pattern`,
+    whose width is heads times keys of the batch at hand.
     """
 
     site: Site
@@ -103,7 +103,9 @@ def kinds(model: Model) -> tuple[str, ...]:
 
 def _head_columns(site: Site, columns: Columns, d_head: int, heads: int) -> tuple[Columns, int]:
     if site.kind == "pattern":
-        raise SiteError(f"site {str(site)!r}: read 'pattern.{site.layer}' whole and pick the head from its heads x keys columns")
+        raise SiteError(
+            f"site {str(site)!r}: read 'pattern.{site.layer}' whole and pick the head from its heads x keys columns"
+        )
     start = site.head * d_head  # type: ignore[operator]
     if columns is None:
         return slice(start, start + d_head), d_head
@@ -138,7 +140,9 @@ def _locate(model: Model, site: Site) -> tuple[nn.Module, Side, Columns, int] | 
         return _projection(model, site)
     if kind == "pattern":
         attention = _part(model, site.layer, "attn")
-        return (attention, "pattern", None, 0) if attention is not None and uses_attention_interface(attention) else None
+        return (
+            (attention, "pattern", None, 0) if attention is not None and uses_attention_interface(attention) else None
+        )
     return _mlp_hidden(model, site)
 
 
@@ -212,8 +216,9 @@ def uses_attention_interface(attention: nn.Module) -> bool:
 def fused_columns(model: Model, kind: str) -> Columns:
     """Which output columns of a fused QKV projection are q, k or v, head after head.
 
-    Layouts differ (thirds in GPT-2, per-head triples in GPT-NeoX), and the adapter holds the code that splits the *weights*.
-    So that code is run on a weight whose entries are their own output index, and the answer read off the pieces.
+    Layouts differ (thirds in GPT-2, per-head triples in GPT-NeoX), and the adapter holds the code that splits the
+    *weights*. So that code is run on a weight whose entries are their own output index, and the answer read off the
+    pieces.
     """
     split = _fused_layout(model)[kind]
     start, stop = int(split[0]), int(split[-1]) + 1
@@ -228,7 +233,7 @@ def _fused_layout(model: Model) -> dict[str, torch.Tensor]:
     fused = _part(model, 0, "attn", "qkv")
     if fused is None:
         raise ModelError(f"{model.architecture}: the fused QKV projection of layer 0 is missing")
-    weight = fused.weight
+    weight: Any = fused.weight
     conv1d = type(fused).__name__ == "Conv1D"  # transformers' Conv1D keeps [in, out]
     n_out = weight.shape[1 if conv1d else 0]
     index = torch.arange(n_out, dtype=torch.float32)

@@ -32,5 +32,3 @@ def check_memory(needed: int, what: str, *, advice: str) -> None:
     free = psutil.virtual_memory().available
     if needed > 0.9 * free:
         raise TooLargeError(f"{what} would take {size_text(needed)}, but {size_text(free)} of memory is free; {advice}")
-
-

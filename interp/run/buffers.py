@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -18,8 +19,10 @@ _IN_FLIGHT = 2  # pinned copies under way per device: one is filled while the ot
 class Buffers:
     """One ``[row, width]`` tensor per site; `put` is an engine sink."""
 
-    def __init__(self, widths: Mapping[Site, int], n_rows: int, dtype: torch.dtype) -> None:
-        self.values = {site: torch.empty(n_rows, width, dtype=dtype) for site, width in widths.items()}
+    def __init__(self, widths: Mapping[Any, int], n_rows: int, dtype: torch.dtype) -> None:
+        self.values: dict[Site | str, torch.Tensor] = {
+            site: torch.empty(n_rows, width, dtype=dtype) for site, width in widths.items()
+        }
         self._dtype = dtype
         self._stream: dict[torch.device, torch.cuda.Stream] = {}
         self._copies: deque[tuple[Site, torch.Tensor, torch.Tensor, torch.cuda.Event]] = deque()

@@ -37,13 +37,14 @@ class Job:
     model: Model
     prompts: PromptSet
     sites: tuple[Site, ...]
-    widths: dict[Site, int]
+    widths: dict[Site | str, int]
     index: RowIndex
     schedule: Schedule
     edits: tuple[Edit, ...]
 
     @property
     def n_tokens(self) -> int:
+        """Tokens of all prompts together."""
         return sum(len(t) for t in self.prompts.tokens)
 
     @property
@@ -71,8 +72,8 @@ def capture(
 ) -> Activations:
     """Activations of ``prompts`` at ``sites`` and tokens ``at``, as rows in the input's order.
 
-    Computes only what is asked: the pass stops after the last site; identical prompts and shared prefixes are computed once;
-    prompts are batched by length. With ``out`` rows go to a store, shard by shard; the same call again resumes it, or
+    Computes only what is asked: the pass stops after the last site; identical prompts and shared prefixes are computed
+    once; prompts are batched by length. With ``out`` rows go to a store, shard by shard; the same call again resumes it, or
     returns at once when it is complete.
 
     Args:
@@ -107,8 +108,8 @@ def capture(
     job = _job(model, prompts, sites, at, edits, batch_tokens, share_prefix, pack, padding_side)
     name = _dtype_name(dtype, model)
     provenance = model.provenance(
-        dtype=name, prompts=prompts.hash, command=command, bos=prompts.source.bos_policy,
-        tokenizer=prompts.source.tokenizer_hash, chat_template=prompts.source.chat_template_hash,
+        dtype=name, prompts=prompts.hash, command=command, bos=prompts.source.bos_summary,
+        tokenizer=prompts.source.tokenizer, chat_template=prompts.source.chat_template,
     )  # fmt: skip
     if out is None:
         if name == "int8":
@@ -168,7 +169,7 @@ def capture_stats(
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """The model's output at chosen tokens: ``logits`` ``[row, vocab]``, what each row is, and what each edit changed."""
+    """The model's output at chosen tokens: ``logits`` ``[row, vocab]``, what each row is, what each edit changed."""
 
     logits: torch.Tensor
     index: RowIndex
@@ -222,7 +223,9 @@ def _job(
     chosen = model.expand(sites)
     index = rows_at(prompts, at)
     longest = max(len(t) for t in prompts.tokens)
-    widths = {s: (tap.width or model.sizes.n_heads * longest) for s in chosen for tap in [model.resolve(s)]}
+    widths: dict[Site | str, int] = {
+        s: (tap.width or model.sizes.n_heads * longest) for s in chosen for tap in [model.resolve(s)]
+    }
     # A pattern's columns are key positions, which sharing and packing would move; edits may tell equal prompts apart.
     whole = not edits and side == "right" and not any(s.kind == "pattern" for s in chosen)
     packed = whole and _packing(model, prompts, pack)
@@ -285,18 +288,22 @@ def _dtype_name(dtype: str | torch.dtype | None, model: Model) -> str:
     return name
 
 
-def _class_values(prompts: PromptSet, by: str | Sequence[Any] | None) -> Sequence[Any] | None:
+def _class_values(prompts: PromptSet, by: str | Sequence[Any] | None) -> Any:
     if by is None or not isinstance(by, str):
         if by is not None and len(by) != len(prompts):
             raise PromptError(f"by= has {len(by)} values for {len(prompts)} prompts")
         return by
     values = {"labels": prompts.labels, "groups": prompts.groups, "pairs": prompts.pairs, **prompts.columns}.get(by)
     if values is None:
-        raise PromptError(f"by={by!r}: these prompts have no such column; columns: {', '.join(prompts.columns) or 'none'}")
+        raise PromptError(
+            f"by={by!r}: these prompts have no such column; columns: {', '.join(prompts.columns) or 'none'}"
+        )
     return values
 
 
-def _run(job: Job, index: RowIndex, start: int, stop: int, put: Any, bar: Progress, fired: dict[str, int] | None = None) -> None:
+def _run(
+    job: Job, index: RowIndex, start: int, stop: int, put: Any, bar: Progress, fired: dict[str, int] | None = None
+) -> None:
     """Run the examples ``start`` to ``stop``, whose rows are ``index``, and hand the rows to ``put``."""
     edits = EditRun(job.model, job.prompts, job.edits) if job.edits else None
     todo = passes(job.prompts.tokens[start:stop], index.example - start, index.position, job.schedule)
@@ -320,7 +327,7 @@ def _run(job: Job, index: RowIndex, start: int, stop: int, put: Any, bar: Progre
 
 def _in_memory(
     job: Job, dtype: torch.dtype, progress: bool | None, fired: dict[str, int] | None = None
-) -> dict[Site, torch.Tensor]:
+) -> dict[Site | str, torch.Tensor]:
     needed = len(job.index) * job.row_width * dtype.itemsize
     check_memory(needed, f"{len(job.index):,} rows of {len(job.sites)} sites", advice="give out= to store them on disk")
     buffers = Buffers(job.widths, len(job.index), dtype)
@@ -332,7 +339,13 @@ def _in_memory(
 
 
 def _to_store(
-    job: Job, dtype: str, provenance: Any, at: AtSpec, out: str | os.PathLike[str], shard_bytes: int | None, progress: bool | None
+    job: Job,
+    dtype: str,
+    provenance: Any,
+    at: AtSpec,
+    out: str | os.PathLike[str],
+    shard_bytes: int | None,
+    progress: bool | None,
 ) -> Activations:
     plan = _plan(job, dtype, shard_bytes)
     kept = torch.float32 if dtype == "int8" else _DTYPES[dtype]

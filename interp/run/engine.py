@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Engine:
     ) -> None:  # fmt: skip
         self._model, self._sink, self._edits, self._n_keys, self._dtype = model, sink, edits, n_keys, dtype
         self._taps = [model.resolve(site) for site in sites]
-        reads = [(tap, lambda x, tap=tap: self._read(tap, x)) for tap in self._taps]
+        reads = [(tap, partial(self._read, tap)) for tap in self._taps]
         self._hooks = Hooks(model, reads, edits.writes() if edits else (), stop=True)
         self._kept: Any = None
         self._pass: Pass | None = None

@@ -25,8 +25,8 @@ from .where import Cells, EditRun
 class Generations:
     """What a model wrote after each prompt.
 
-    ``tokens`` are the generated ids (end-of-text included where it was written), ``texts`` their text (``None`` without a
-    tokenizer), ``finished`` whether the model ended the text itself, ``fired`` the rows that each edit changed.
+    ``tokens`` are the generated ids (end-of-text included where it was written), ``texts`` their text (``None`` without
+    a tokenizer), ``finished`` whether the model ended the text itself, ``fired`` the rows that each edit changed.
     """
 
     ids: tuple[str, ...]
@@ -107,14 +107,21 @@ def generate(
     written: list[list[int]] = [[] for _ in prompts.tokens]
     budget = batch_tokens or auto_budget(model)
     batches = token_budget_batches(lengths + max_new_tokens, budget)
-    with Hooks(model, writes=run.writes()) as hooks, Progress(int(len(prompts)), "prompts", "generate", progress) as bar:
+    with (
+        Hooks(model, writes=run.writes()) as hooks,
+        Progress(len(prompts), "prompts", "generate", progress) as bar,
+    ):
         for members in batches:
-            _generate_batch(model, prompts, members, written, hooks, run, choose, max_new_tokens, use_cache, padding_side)
+            _generate_batch(
+                model, prompts, members, written, hooks, run, choose, max_new_tokens, use_cache, padding_side
+            )
             bar.advance(len(members))
     run.check()
     ends = _end_ids(model)
     tokens = tuple(np.array(w, dtype=np.int64) for w in written)
-    texts = None if model.tokenizer is None else tuple(model.tokenizer.decode(w, skip_special_tokens=True) for w in written)
+    texts = (
+        None if model.tokenizer is None else tuple(model.tokenizer.decode(w, skip_special_tokens=True) for w in written)
+    )
     finished = np.array([bool(w) and w[-1] in ends for w in written])
     provenance = model.provenance(prompts=prompts.hash, seed=seed)
     return Generations(prompts.ids, tokens, texts, finished, run.counts(), provenance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,10 +49,11 @@ def grads(
     batch_tokens: int | None = None,
     progress: bool | None = None,
 ) -> Gradients:
-    """d metric / d activation at every site, one backward pass per batch; parameters get no gradient.
+    """The gradient d metric / d activation at every site, one backward pass per batch; parameters get no gradient.
 
     Args:
-        metric: from logits ``[batch, vocab]`` at the token ``metric_at``, and the example numbers ``[batch]``, to ``[batch]``.
+        metric: from logits ``[batch, vocab]`` at the token ``metric_at`` and the example numbers ``[batch]`` to
+            ``[batch]``.
 
     Raises:
         PromptError: the metric returns another shape.
@@ -67,7 +69,9 @@ def grads(
     """
     job = _job(model, prompts, sites, at, edits, batch_tokens, False, False, "right")
     if any(s.kind in ("logits", "pattern") for s in job.sites):
-        raise PromptError("gradients are taken at activations: 'logits' is the metric's input, and 'pattern' is not supported")
+        raise PromptError(
+            "gradients are taken at activations: 'logits' is the metric's input, and 'pattern' is not supported"
+        )
     mark_positions(prompts, metric_at)
     run = _GradientRun(job, metric, metric_at)
     todo = passes(prompts.tokens, job.index.example, job.index.position, job.schedule)
@@ -95,7 +99,7 @@ class _GradientRun:
         self.edits = EditRun(job.model, job.prompts, job.edits) if job.edits else None
         self._seen: dict[Site, torch.Tensor] = {}
         taps = [job.model.resolve(s) for s in job.sites]
-        cuts = [(tap, lambda x, tap=tap: self._cut(tap, x)) for tap in taps]
+        cuts = [(tap, partial(self._cut, tap)) for tap in taps]
         self._hooks = Hooks(job.model, writes=[*(self.edits.writes() if self.edits else ()), *cuts])
 
     def __enter__(self) -> _GradientRun:
@@ -140,6 +144,6 @@ class _GradientRun:
                 buffers.put(site, tensor.reshape(-1, tensor.shape[-1]).index_select(0, source), one.dest)
 
 
-def _check_metric(value: Float[torch.Tensor, "..."], batch: int) -> None:
+def _check_metric(value: Float[torch.Tensor, ...], batch: int) -> None:
     if value.shape != (batch,):
         raise PromptError(f"the metric must return one number per row, [{batch}], but returned {tuple(value.shape)}")

@@ -84,13 +84,22 @@ class MomentsSink:
     """Engine sink that merges each batch into the running moments (Chan, Golub and LeVeque 1983, eq. 2.1)."""
 
     def __init__(
-        self, widths: Mapping[Site, int], row_class: Int[np.ndarray, " row"], n_classes: int, *, covariance: bool, top_k: int
+        self,
+        widths: Mapping[Any, int],
+        row_class: Int[np.ndarray, " row"],
+        n_classes: int,
+        *,
+        covariance: bool,
+        top_k: int,
     ) -> None:
         self._row_class = torch.from_numpy(np.asarray(row_class, dtype=np.int64))
         self._n, self._top_k = n_classes, top_k
         self._state: dict[Site, dict[str, torch.Tensor]] = {}
         for site, width in widths.items():
-            state = {"count": torch.zeros(n_classes, dtype=torch.int64), "mean": torch.zeros(n_classes, width, dtype=torch.float64)}
+            state = {
+                "count": torch.zeros(n_classes, dtype=torch.int64),
+                "mean": torch.zeros(n_classes, width, dtype=torch.float64),
+            }
             if covariance:
                 state["scatter"] = torch.zeros(n_classes, width, width, dtype=torch.float64)
             if top_k:
@@ -99,6 +108,7 @@ class MomentsSink:
             self._state[site] = state
 
     def put(self, site: Site, rows: torch.Tensor, dest: torch.Tensor) -> None:
+        """Merge rows of a site; ``dest`` says which result rows they are."""
         state = self._state[site]
         rows = rows.to("cpu")
         if not bool(torch.isfinite(rows).all()):
@@ -114,6 +124,7 @@ class MomentsSink:
             state["top_row"] = numbers.gather(0, order)
 
     def moments(self) -> dict[Site, SiteMoments]:
+        """What was accumulated."""
         return {site: SiteMoments(**state) for site, state in self._state.items()}  # type: ignore[arg-type]
 
 

@@ -22,8 +22,8 @@ from .where import Cells
 class Pass:
     """One forward pass: inputs, the cells that are wanted, and where they go.
 
-    ``prefix_rows`` is the row of the last kept prefix that each row continues, or ``None``; ``keep`` says that the keys and
-    values of this pass are the prefixes of the passes that follow.
+    ``prefix_rows`` is the row of the last kept prefix that each row continues, or ``None``; ``keep`` says that the keys
+    and values of this pass are the prefixes of the passes that follow.
     """
 
     input_ids: torch.Tensor
@@ -37,6 +37,7 @@ class Pass:
 
     @property
     def real_tokens(self) -> int:
+        """Tokens that are not padding."""
         return int((self.cells.pos >= 0).sum())
 
 
@@ -83,7 +84,7 @@ def passes(tokens: Sequence[np.ndarray], example: np.ndarray, position: np.ndarr
         yield from _plain(tokens, number, wanted, how)
         return
     number, which = dedupe(tokens)
-    tokens = [tokens[i] for i in number]
+    tokens = [tokens[i] for i in number.tolist()]
     wanted = wanted.merged(which, len(tokens))
     if how.packed:
         yield from _packed(tokens, number, wanted, how)
@@ -94,7 +95,7 @@ def passes(tokens: Sequence[np.ndarray], example: np.ndarray, position: np.ndarr
         per_pass = max(1, how.max_tokens // length)
         for first in range(0, len(same), per_pass):
             yield from _shared(tokens, number, wanted, same[first : first + per_pass], how)
-    yield from _plain([tokens[i] for i in plan.rest], number[plan.rest], _Picked(wanted, plan.rest), how)
+    yield from _plain([tokens[i] for i in plan.rest.tolist()], number[plan.rest], _Picked(wanted, plan.rest), how)
 
 
 class _Picked(Wanted):
@@ -104,14 +105,14 @@ class _Picked(Wanted):
         self._base, self._chosen = base, chosen
 
     def of(self, example: int) -> tuple[np.ndarray, np.ndarray]:
-        return self._base.of(self._chosen[example])
+        return self._base.of(int(self._chosen[example]))
 
 
 def _plain(tokens: Sequence[np.ndarray], number: np.ndarray, wanted: Wanted, how: Schedule) -> Iterator[Pass]:
     for members in token_budget_batches([len(t) for t in tokens], how.max_tokens):
         batch = pad_batch([tokens[i] for i in members], side=how.side)
-        starts = batch.start.numpy()
-        rows = [(row, starts[row], *wanted.of(i)) for row, i in enumerate(members)]
+        starts = batch.start.tolist()
+        rows = [(row, starts[row], *wanted.of(i)) for row, i in enumerate(members.tolist())]
         # With right padding and causal attention no real token sees padding, so that no mask is needed.
         mask = batch.attention_mask if how.side == "left" else None
         width = batch.input_ids.shape[1]
@@ -129,7 +130,7 @@ def _packed(tokens: Sequence[np.ndarray], number: np.ndarray, wanted: Wanted, ho
         local = {int(m): i for i, m in enumerate(members)}
         plan = [np.array([local[int(m)] for m in row]) for row in rows[first : first + per_pass]]
         batch = pack([tokens[i] for i in members], rows=plan)
-        cells = [(int(batch.row[j]), int(batch.start[j]), *wanted.of(i)) for j, i in enumerate(members)]
+        cells = [(int(batch.row[j]), int(batch.start[j]), *wanted.of(i)) for j, i in enumerate(members.tolist())]
         width = batch.input_ids.shape[1]
         yield _assemble(batch.input_ids, None, batch.position_ids, cells, width, members[:1], batch.attention_mask)
 
@@ -145,7 +146,7 @@ def _shared(
     prefix = pad_batch([g.prefix for g in groups])
     rows = []
     for row, group in enumerate(groups):
-        for member in group.members:
+        for member in group.members.tolist():
             position, dest = wanted.of(member)
             inside = position < length
             rows.append((row, 0, position[inside], dest[inside]))
@@ -160,7 +161,7 @@ def _shared(
         batch = pad_batch([rests[i] for i in chosen])
         rows = []
         for row, i in enumerate(chosen):
-            position, dest = wanted.of(members[i])
+            position, dest = wanted.of(int(members[i]))
             after = position >= length
             rows.append((row, -length, position[after], dest[after]))
         mask = torch.cat([torch.ones(len(chosen), length, dtype=torch.long), batch.attention_mask], dim=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -95,7 +96,7 @@ class EditRun:
 
     def writes(self) -> list[tuple[Tap, Write]]:
         """One hook write per edit; set ``cells`` before each forward pass."""
-        return [(tap, lambda x, i=i: self._apply(i, x)) for i, tap in enumerate(self.taps)]
+        return [(tap, partial(self._apply, i)) for i, tap in enumerate(self.taps)]
 
     def _selected(self, i: int, cells: Cells) -> torch.Tensor:
         edit, span = self.edits[i], self._spans[i]
