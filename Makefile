@@ -54,7 +54,7 @@ test: setup ## everything but slow, gpu and bench: unit, identity, doctests, not
 check: setup ## before each commit: format, lint, types, the fast tests (< 1 min)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary=none
 	@$(PYTEST) -q $(PARALLEL) tests/test_architecture.py tests/test_package.py tests/unit
 
 fmt: setup ## put the code into shape
@@ -77,5 +77,5 @@ lock: ## write requirements.lock anew (needs uv: pip install uv)
 	@mv requirements.lock.new requirements.lock
 
 clean: ## remove .venv and everything that tools leave behind
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

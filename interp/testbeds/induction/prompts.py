@@ -110,13 +110,13 @@ def _pair(couple: tuple[str, str], pair: str, rng: random.Random) -> list[DemoPr
     earlier = rng.randrange(length - 3)
     foil_at = rng.choice([i for i in range(length - 2) if i not in (earlier, earlier + 1)])
     others = iter(_shuffled(rest, rng))
-    animal, object_ = couple
+    line = [last if i == earlier else "" if i in (earlier + 1, foil_at) else next(others) for i in range(length - 1)]
+    animal, thing = couple
     prompts = []
-    line = [None if i in (earlier + 1, foil_at) else last if i == earlier else next(others) for i in range(length - 1)]
-    for answer, foil in ((animal, object_), (object_, animal)):
+    for answer, foil in ((animal, thing), (thing, animal)):
         words = [*line, last]
         words[earlier + 1], words[foil_at] = answer, foil
-        prompts.append(DemoPrompt(tuple(words), earlier, f"{animal}/{object_}", pair))
+        prompts.append(DemoPrompt(tuple(words), earlier, f"{animal}/{thing}", pair))
     return prompts
 
 

@@ -76,7 +76,7 @@ def run(
     later = np.triu(np.ones((len(tokens), len(tokens)), bool), 1)
 
     def read(target: str, norm: str) -> np.ndarray:
-        stream = sum(wrote.values())
+        stream = np.sum(list(wrote.values()), axis=0)
         if patch is not None and patch.target == target:
             stream = stream - wrote[patch.source] + patch.value
         centred = stream - stream.mean(-1, keepdims=True)
@@ -151,9 +151,14 @@ def read_truth(folder: Path) -> InductionTruth:
     path = folder / "truth.json"
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        edges = tuple(EdgeTruth(**edge) for edge in fields.pop("edges"))
-        lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        return InductionTruth(edges=edges, **{**fields, **lists})
+        return InductionTruth(
+            edges=tuple(EdgeTruth(**edge) for edge in fields["edges"]),
+            counterfactual=fields["counterfactual"],
+            label_mark=fields["label_mark"],
+            label_sites=tuple(fields["label_sites"]),
+            previous_token_head=tuple(fields["previous_token_head"]),
+            induction_head=tuple(fields["induction_head"]),
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BedError(f"{path} does not hold the truth of an induction bed: {error}") from error
 
