@@ -46,7 +46,7 @@ def texts_to_prompts(
     for i, text in enumerate(given):
         check_text(text, f"prompt {names[i]!r} (number {i + 1})")
     _some(given, name)
-    encoded = encode_texts(given, tokenizer, bos=bos)
+    encoded = encode_texts(given, tokenizer, bos=bos, offsets=bool(marks))
     found = {}
     for mark, parts in (marks or {}).items():
         if len(parts) != len(given):

@@ -35,7 +35,7 @@ class Encoded:
     lead: int
 
 
-def encode_texts(texts: Sequence[str], tokenizer: Any, *, bos: str = "auto") -> list[Encoded]:
+def encode_texts(texts: Sequence[str], tokenizer: Any, *, bos: str = "auto", offsets: bool = True) -> list[Encoded]:
     """Encode plain texts as the tokenizer itself would, and settle the BOS by policy.
 
     ``auto`` keeps what the tokenizer does but never doubles a BOS that the text already begins with; ``always`` makes
@@ -46,10 +46,9 @@ def encode_texts(texts: Sequence[str], tokenizer: Any, *, bos: str = "auto") -> 
         PromptError: unknown policy, ``always`` without a BOS token, or a text that gives no token at all.
     """
     _check_policy(tokenizer, bos)
-    wanted = _control_ids(tokenizer)
-    return [
-        _settle(core, added, tail, tokenizer, bos, wanted, "text") for core, added, tail in _split(texts, tokenizer)
-    ]
+    control = _control_table(tokenizer)
+    parts = _split(texts, tokenizer, offsets)
+    return [_settle(core, front, tail, tokenizer, bos, control, "text") for core, front, tail in parts]
 
 
 def encode_rendered(texts: Sequence[str], tokenizer: Any, *, bos: str, own_template: bool) -> list[Encoded]:
@@ -60,23 +59,23 @@ def encode_rendered(texts: Sequence[str], tokenizer: Any, *, bos: str, own_templ
     writes a BOS.
     """
     _check_policy(tokenizer, bos)
-    wanted = _control_ids(tokenizer)
+    control = _control_table(tokenizer)
     adds = not own_template and adds_bos(tokenizer)
     none = np.empty(0, dtype=np.int64)
     front = np.array([tokenizer.bos_token_id], dtype=np.int64) if adds else none
     cores = _encode_plain(texts, tokenizer)
-    return [_settle(core, front, none, tokenizer, bos, wanted, "template") for core in cores]
+    return [_settle(core, front, none, tokenizer, bos, control, "template") for core in cores]
 
 
 def adds_bos(tokenizer: Any) -> bool:
     """Whether the tokenizer puts a BOS in front of plain text."""
-    [(_, added, _)] = _split(["a"], tokenizer)
+    [(_, added, _)] = _split(["a"], tokenizer, False)
     return tokenizer.bos_token_id is not None and len(added) > 0 and int(added[0]) == tokenizer.bos_token_id
 
 
 def control_mask(tokens: np.ndarray, tokenizer: Any) -> np.ndarray:
     """Special mask of raw ids: the tokenizer's control tokens, without those that only pad."""
-    return np.isin(tokens, _control_ids(tokenizer))
+    return _is_control(tokens, _control_table(tokenizer))
 
 
 def token_pieces(tokens: Sequence[np.ndarray], tokenizer: Any) -> dict[int, str]:
@@ -102,9 +101,14 @@ def _check_policy(tokenizer: Any, bos: str) -> None:
         raise PromptError("bos='always', but this tokenizer has no BOS token; use bos='auto'")
 
 
-def _control_ids(tokenizer: Any) -> np.ndarray:
-    table = getattr(tokenizer, "added_tokens_decoder", {})
-    ids = {i for i, token in table.items() if getattr(token, "special", False)} | set(tokenizer.all_special_ids)
+def _is_control(tokens: np.ndarray, control: np.ndarray) -> np.ndarray:
+    return control[np.minimum(tokens, len(control) - 1)]
+
+
+def _control_table(tokenizer: Any) -> np.ndarray:
+    """For each id up to the largest control id and one more, whether it is a control token."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    ids = {i for i, token in added.items() if getattr(token, "special", False)} | set(tokenizer.all_special_ids)
     roles = {k: v for k, v in tokenizer.special_tokens_map.items() if k != "pad_token"}
     named = {str(v) for value in roles.values() for v in (value if isinstance(value, list | tuple) else [value])}
     if tokenizer.pad_token is not None and str(tokenizer.pad_token) not in named:
@@ -114,7 +118,9 @@ def _control_ids(tokenizer: Any) -> np.ndarray:
         tokenizer.eos_token_id,
     ):
         ids.discard(tokenizer.unk_token_id)
-    return np.array(sorted(ids), dtype=np.int64)
+    table = np.zeros(max(ids, default=0) + 2, dtype=bool)
+    table[sorted(ids)] = True
+    return table
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,15 +141,16 @@ def _encode_plain(texts: Sequence[str], tokenizer: Any) -> list[_Core]:
     return out
 
 
-def _split(texts: Sequence[str], tokenizer: Any) -> list[tuple[_Core, np.ndarray, np.ndarray]]:
+def _split(texts: Sequence[str], tokenizer: Any, offsets: bool) -> list[tuple[_Core, np.ndarray, np.ndarray]]:
     """For each text: its own tokens, and those that the tokenizer adds before and behind them."""
     fast = bool(getattr(tokenizer, "is_fast", False))
     out = []
     for first in range(0, len(texts), _CHUNK):
         part = texts[first : first + _CHUNK]
         if fast:
-            full = _call(tokenizer, part, return_offsets_mapping=True, return_special_tokens_mask=True)
-            rows = zip(full["input_ids"], full["offset_mapping"], full["special_tokens_mask"], strict=True)
+            full = _call(tokenizer, part, return_offsets_mapping=offsets, return_special_tokens_mask=True)
+            ranges = full["offset_mapping"] if offsets else [None] * len(part)
+            rows = zip(full["input_ids"], ranges, full["special_tokens_mask"], strict=True)
             out += [_split_by_mask(_core(ids, at), np.array(mask, dtype=bool)) for ids, at, mask in rows]
         else:
             full = _call(tokenizer, part)
@@ -211,7 +218,7 @@ def _settle(
         put, decision = put[:0], "none"
     before = np.concatenate([put, others])
     tokens = np.concatenate([before, core.tokens[cut:], tail])
-    special = np.isin(tokens, control)
+    special = _is_control(tokens, control)
     special[: len(before)] = True
     special[len(tokens) - len(tail) :] = True
     offsets = None
