@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .themes import PALETTE, Theme
 
@@ -141,7 +141,9 @@ def _step(limits: tuple[float, float]) -> float:
 
 
 def _legend_rows(figure: Figure, width: float, size: float) -> int:
-    """How many rows the legend takes, by the usual width of letters; plotly itself wraps it."""
-    names: list[str] = [t.name for t in figure.data if t.name and t.showlegend is not False]
-    widest: Any = max((0.58 * size * len(n) + 48 for n in names), default=0)
-    return math.ceil(len(names) / max(int(width / widest), 1)) if names else 0
+    """How many rows the legend takes, by the usual width of letters."""
+    entries = [size * (3.6 + 0.6 * len(t.name)) for t in figure.data if t.name and t.showlegend is not False]
+    for columns in range(len(entries), 0, -1):
+        if sum(max(entries[c::columns]) + size * 1.3 for c in range(columns)) <= width or columns == 1:
+            return math.ceil(len(entries) / columns)
+    return 0

@@ -28,6 +28,19 @@ PALETTE = {
     "sky": "#2f8fc4",
     "orange": "#b87a00",
 }
+# The same names on a dark page.
+DARK = {
+    "ink": "#e6e8eb",
+    "muted": "#9aa3ad",
+    "grid": "#30363d",
+    "band": "#4c545e",
+    "blue": "#56b4e9",
+    "vermillion": "#ff9248",
+    "green": "#2fc79a",
+    "purple": "#e08cc4",
+    "sky": "#9bd4f5",
+    "orange": "#e6a52e",
+}
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ class Canvas:
             fixed[3] = title.get_window_extent(renderer).height + GAP
         floating = list(self.panels.values())
         if legend is not None and legend.at_bottom:
+            least[1] = GAP  # the legend's own height is known here, so a margin that made room for it is not needed
             fixed[1] = legend.artist.get_window_extent(renderer).height + GAP
         elif legend is not None:
             floating.append(legend.artist)

@@ -19,7 +19,7 @@ def _words(text: str) -> frozenset[str]:
 
 # Only a screen can show these, so paper loses nothing without them.
 _SCREEN_ONLY = re.compile(
-    r"hover.*|x?y?z?hover.*|customdata.*|meta|uid|uirevision|ids|selected.*|unselected.*|selectedpoints|"
+    r"hover.*|x?y?z?hover.*|customdata.*|meta.*|uid|uirevision|ids|selected.*|unselected.*|selectedpoints|"
     r"hoverlabel.*|clickmode|dragmode|modebar.*|transition.*|datarevision|autosize|colorway|spike.*|showspikes|"
     r"fixedrange|automargin|hovermode|newshape.*|type|name|constraintext|separators|title\.automargin|"
     r"legend\.(itemclick|itemdoubleclick|title.*|traceorder|itemsizing|itemwidth|entrywidth.*|valign|tracegroupgap|"
