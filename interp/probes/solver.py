@@ -14,7 +14,7 @@ with the intercept ``b`` unpenalised and sample weights ``s`` (1 and 0 make fold
    end). Converged fits leave the batch. A fit is done when its preconditioned gradient, an estimate of the error of its
    weights, is below ``tol``.
 
-Measured (``python tests/bench/solver.py``, table in ``docs/methods/linear-probe.md``): within 1e-6 of scikit-learn at tight tolerance.
+Measured (``python tests/bench/solver.py``, table in ``docs/methods/linear-probe.md``): within 1e-5 of scikit-learn at tight tolerance.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ from ..errors import ActivationError, ConvergenceError, SplitError
 from .rotation import Rotated, rotate
 
 ELEMENTS = 120_000
-"""Fits times coordinates that run together: enough to fill a matrix product, few enough to stay in a core's cache."""
+FEATURES = 2_000_000
+"""Fits times coordinates, and rows times coordinates, that run together: enough to fill a matrix product, few enough for a cache."""
 
 MAX_INNER = 200
 ROUGH = 3e-3
 """Error of the weights below which the iteration turns from float32 to float64."""
 
-LOOSEST, TIGHTEST = 0.6, 0.003
-"""Range of how far a step's conjugate gradients go: the share of the gradient that is left."""
+LOOSEST, FORCING = 0.6, 3.0
+"""Share of the gradient that a step's conjugate gradients may leave: at most, and per relative size of the Newton step."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def fit_logistic(
     weights: Float[Tensor, "problem row"] | None = None,
     *,
     C: float = 1.0,
-    tol: float = 1e-6,
+    tol: float = 1e-5,
     max_steps: int = 100,
     on_failure: str = "raise",
 ) -> Fits:
@@ -82,7 +83,7 @@ def fit_logistic(
         ConvergenceError: some fits miss `tol`; the message has their number.
 
     Source: the objective of scikit-learn's `LogisticRegression`; truncated Newton as in Nocedal & Wright,
-    Numerical Optimization, algorithm 7.1, with the forcing terms of Eisenstat & Walker (1996), eq. 2.6.
+    Numerical Optimization, algorithm 7.1, with forcing terms that shrink with the step, as in its equation 7.3.
 
     >>> x = torch.tensor([[[0.0], [1.0], [2.0], [3.0]]])
     >>> fits = fit_logistic(x, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]))
@@ -92,7 +93,8 @@ def fit_logistic(
     x, y = features.double(), labels.to(features.device, torch.float64)
     s = x.new_ones(x.shape[:2]) if weights is None else weights.to(x)
     _check(x, y, s, C, on_failure)
-    per_chunk = max(1, ELEMENTS // (y.shape[1] * max(min(x.shape[1:]), 1)))
+    r = max(min(x.shape[1:]), 1)
+    per_chunk = max(1, min(ELEMENTS // (y.shape[1] * r), FEATURES // (x.shape[1] * r)))
     chunks = zip(x.split(per_chunk), y.split(per_chunk), s.split(per_chunk))
     coef, intercept, error = (torch.cat(t) for t in zip(*(_fit_chunk(*c, 1.0 / C, tol, max_steps) for c in chunks)))
     converged = error <= tol
@@ -127,9 +129,8 @@ class _Newton:
         self.penalty = self.u.new_full((z.shape[2],), ridge)
         self.penalty[-1] = 0.0
         self.margin = _forward(self.u, z)
-        self.before = self.u.new_full(y.shape[:2], math.inf)
-        self.where = torch.arange(self.before.numel(), device=y.device).reshape(self.before.shape)
-        self.all_u, self.all_error = self.u.clone(), self.before.clone()
+        self.all_u, self.all_error = self.u.clone(), self.u.new_full(y.shape[:2], math.inf)
+        self.where = torch.arange(self.all_error.numel(), device=y.device).reshape(y.shape[:2])
 
     def run(self, max_steps: int) -> tuple[Tensor, Tensor]:
         """Weights in the rotated basis with the intercept last, and their errors."""
@@ -139,16 +140,14 @@ class _Newton:
             curvature = self._weigh(p.mul_(1 - p))
             inverse = self._inverse_diagonal(curvature)
             newton = gradient * inverse
-            error = newton.abs().amax(-1) / self.u[..., :-1].abs().amax(-1).clamp_min(1.0)
-            size = newton.mul_(gradient).sum(-1).sqrt()
+            largest, off = self.u[..., :-1].abs().amax(-1), newton.abs().amax(-1)
+            error = off / largest.clamp_min(1.0)
             self.all_u.flatten(0, 1)[self.where.flatten()] = self.u.flatten(0, 1)
             self.all_error.flatten()[self.where.flatten()] = error.flatten()
             live = ~(error <= self.tol)
             if step == max_steps or not bool(live.any()):
                 break
-            forcing = (0.9 * (size / self.before) ** 2).clamp(TIGHTEST, LOOSEST)
-            forcing = torch.where(torch.isinf(self.before), LOOSEST, forcing)
-            self.before = size
+            forcing = torch.maximum(FORCING * off / largest, 0.5 * self.tol / error).clamp(max=LOOSEST)
             gradient, curvature, inverse, forcing = self._compact(live, gradient, curvature, inverse, forcing)
             direction = self._direction(curvature.float(), gradient.float(), inverse.float(), forcing.float())
             self._advance(direction.to(gradient), gradient)
@@ -180,7 +179,7 @@ class _Newton:
             return t[problems].gather(1, index)
 
         self.u, self.margin, self.y = keep(self.u), keep(self.margin), keep(self.y)
-        self.where, self.before = keep(self.where), keep(self.before)
+        self.where = keep(self.where)
         if not bool(problems.all()):
             self.z, self.z32, self.spectrum = self.z[problems], self.z32[problems], self.spectrum[problems]
             self.s = None if self.s is None else self.s[problems]
