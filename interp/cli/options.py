@@ -57,8 +57,10 @@ class PromptOptions:
     """Field that names each prompt."""
     pair: str | None = None
     """Field that ties prompts into pairs."""
-    chat_template: Path | None = None
-    """A Jinja chat template file, for chats with a model whose tokenizer has none."""
+    template: str | None = None
+    """'chat' puts each text into the tokenizer's chat template as a user message; a Jinja file is used instead of it."""
+    system: str | None = None
+    """System message for --template."""
     bos: Literal["auto", "always", "never"] = "auto"
     """Beginning-of-sequence token: as the tokenizer does it, always, or never."""
     limit: int | None = None
@@ -72,14 +74,6 @@ class PromptOptions:
         """The prompts that the options describe, fitted to the model's context."""
         from ..prompts import load_prompts
 
-        extra: dict[str, Any] = {}
-        if self.chat_template is not None:
-            from ..errors import PromptError
-
-            try:
-                extra["chat_template"] = self.chat_template.read_text(encoding="utf-8")
-            except OSError as error:
-                raise PromptError(f"cannot read the chat template {str(self.chat_template)!r}: {error}") from error
         prompts = load_prompts(
             path,
             model.tokenizer,
@@ -90,7 +84,8 @@ class PromptOptions:
             id=self.id,
             bos=self.bos,
             limit=self.limit,
-            **extra,
+            template=self.template,
+            system=self.system,
         )
         if model.n_ctx is None:
             return prompts

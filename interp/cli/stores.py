@@ -90,9 +90,17 @@ class Verify:
     def __call__(self) -> int:
         """Run the command; its exit code."""
         from ..store import verify
+        from ..store.writer import size_text
 
         result = verify(self.store)
-        print(result)
+        for problem in result.problems:
+            print(problem)
+        checked = f"{result.shards_listed} of {result.shards_planned} shards, {result.rows:,} rows"
+        print(f"{self.store}: {checked}, {size_text(result.bytes_checked)} checked, {len(result.problems)} problems")
+        if result.result_hash is not None:
+            print(f"result {result.result_hash}")
+        elif result.ok:
+            print("what is there is sound; the rest is missing: the same capture command resumes")
         return 0 if result.ok else 1
 
 
@@ -109,6 +117,27 @@ class Show:
     def __call__(self) -> int:
         """Run the command; its exit code."""
         from ..store import describe
+        from ..store.writer import size_text
 
-        print(describe(self.store))
+        store = describe(self.store)
+        made = store.provenance
+        state = "complete" if store.complete else "being written" if store.being_written else "incomplete"
+        lines = {
+            "state": f"{state}, {store.shards} of {store.shards_planned} shards",
+            "rows": f"{store.rows:,} of {store.rows_planned:,}, from {store.examples:,} examples, at {', '.join(store.at)}",
+            "sites": ", ".join(f"{site} [{width}]" for site, width in store.sites.items()),
+            "values": f"{store.dtype}, {size_text(store.bytes)} on disk",
+            "int8 error": None if store.int8_error is None else ", ".join(f"{s} {e:.1e}" for s, e in store.int8_error.items()),
+            "model": f"{made.model_id} ({made.model}), computed in {made.dtype}",
+            "prompts": made.prompts,
+            "tokenizer": made.tokenizer,
+            "chat template": made.chat_template,
+            "BOS": made.bos,
+            "interp": made.code,
+            "command": made.command,
+            "result": store.result_hash,
+        }
+        for name, value in lines.items():
+            if value is not None:
+                print(f"{name:14} {value}")
         return 0
