@@ -90,7 +90,7 @@ def balanced_accuracy(predicted: ArrayLike, labels: ArrayLike, weights: ArrayLik
     y = np.asarray(labels).astype(bool)
     hit = np.asarray(predicted).astype(bool) == y
     w = np.ones(y.shape[-1]) if weights is None else np.asarray(weights, float)
-    return np.asarray((_share(hit, w * y) + _share(hit, w * ~y)) / 2
+    return np.asarray((_share(hit, w * y) + _share(hit, w * ~y)) / 2)
 
 
 def _share(hit: Array, weights: ArrayLike | None) -> Array:
