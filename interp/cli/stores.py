@@ -90,7 +90,7 @@ class Verify:
     def __call__(self) -> int:
         """Run the command; its exit code."""
         from ..store import verify
-        from ..store.writer import size_text
+        from ..store.startup import size_text
 
         result = verify(self.store)
         for problem in result.problems:
@@ -117,7 +117,7 @@ class Show:
     def __call__(self) -> int:
         """Run the command; its exit code."""
         from ..store import describe
-        from ..store.writer import size_text
+        from ..store.startup import size_text
 
         store = describe(self.store)
         made = store.provenance

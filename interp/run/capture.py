@@ -16,7 +16,7 @@ from ..models import Model
 from ..prompts import PromptSet
 from ..sites import Site
 from ..store import Activations, Examples, RowIndex, ShardPlan, StoreWriter, open_store, plan_shards
-from ..store.writer import size_text
+from ..store.startup import size_text
 from .budget import auto_budget, check_memory
 from .buffers import Buffers
 from .engine import Engine
@@ -108,7 +108,7 @@ def capture(
     job = _job(model, prompts, sites, at, edits, batch_tokens, share_prefix, pack, padding_side)
     name = _dtype_name(dtype, model)
     provenance = model.provenance(
-        dtype=name, prompts=prompts.hash, command=command, bos=prompts.source.bos_summary,
+        prompts=prompts.hash, command=command, bos=prompts.source.bos_summary,
         tokenizer=prompts.source.tokenizer, chat_template=prompts.source.chat_template,
     )  # fmt: skip
     if out is None:
@@ -231,7 +231,11 @@ def _job(
     packed = whole and _packing(model, prompts, pack)
     if side == "left" and any(s.kind == "pattern" for s in chosen):
         raise PromptError("'pattern' columns are key positions: use padding_side='right'")
-    schedule = Schedule(batch_tokens or auto_budget(model), side, share and whole and _keeps_cache(model), packed)
+    schedule = Schedule(
+        batch_tokens or auto_budget(model), side, share and whole and _keeps_cache(model), packed,
+        # Some attention masks are stored, and as long as the context.
+        row_tokens=min(512, model.n_ctx or 512),
+    )  # fmt: skip
     return Job(model, prompts, chosen, widths, index, schedule, tuple(edits))
 
 

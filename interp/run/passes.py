@@ -49,6 +49,7 @@ class Schedule:
     side: str = "right"
     share: bool = True
     packed: bool = False
+    row_tokens: int = 512  # of a packed row: long ones cost attention quadratically
 
 
 class Wanted:
@@ -122,7 +123,7 @@ def _plain(tokens: Sequence[np.ndarray], number: np.ndarray, wanted: Wanted, how
 def _packed(tokens: Sequence[np.ndarray], number: np.ndarray, wanted: Wanted, how: Schedule) -> Iterator[Pass]:
     """Several prompts per row; positions that restart tell the model where one ends (no mask is passed)."""
     lengths = [len(t) for t in tokens]
-    row_tokens = max(max(lengths), min(how.max_tokens, _PACKED_ROW))
+    row_tokens = max(max(lengths), min(how.max_tokens, how.row_tokens))
     rows = pack_rows(lengths, row_tokens)
     per_pass = max(1, how.max_tokens // row_tokens)
     for first in range(0, len(rows), per_pass):
@@ -133,9 +134,6 @@ def _packed(tokens: Sequence[np.ndarray], number: np.ndarray, wanted: Wanted, ho
         cells = [(int(batch.row[j]), int(batch.start[j]), *wanted.of(i)) for j, i in enumerate(members.tolist())]
         width = batch.input_ids.shape[1]
         yield _assemble(batch.input_ids, None, batch.position_ids, cells, width, members[:1], batch.attention_mask)
-
-
-_PACKED_ROW = 512  # long rows cost attention quadratically
 
 
 def _shared(

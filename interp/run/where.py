@@ -59,8 +59,9 @@ def rows_at(prompts: PromptSet, at: AtSpec) -> RowIndex:
     example = np.repeat(np.arange(len(prompts)), len(marks))
     position = np.take_along_axis(table, order, axis=1).reshape(-1)
     names = np.asarray(marks, dtype=object)[order.reshape(-1)]
-    token = [prompts.tokens[e][p] for e, p in zip(example, position, strict=True)]
-    special = [prompts.special[e][p] for e, p in zip(example, position, strict=True)]
+    cells = list(zip(example.tolist(), position.tolist(), strict=True))
+    token = np.array([prompts.tokens[e][p] for e, p in cells])
+    special = np.array([prompts.special[e][p] for e, p in cells])
     return RowIndex.build(example, position, token, special, marks=names)
 
 
