@@ -146,7 +146,7 @@ def _collect(draw: Any, y: Array, count: int, attainable: int) -> tuple[NDArray[
     return np.stack(others) if others else np.zeros((0, y.size), bool), len(seen) == attainable
 
 
-def permutation_p(observed: ArrayLike, null: ArrayLike) -> Array:
+def permutation_p(observed: ArrayLike | float, null: ArrayLike) -> Array:
     """``(1 + b) / (1 + m)``, with ``b`` of the ``m`` null values at least the observed one (to rounding).
 
     Args:
