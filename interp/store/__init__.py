@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from .activations import Activations, Rows
+from .describe import StoreSummary, describe
 from .examples import Examples
 from .opening import open_store
 from .plan import ShardPlan, plan_shards
 from .quantise import Quantised, quantise
 from .rows import RowIndex
 from .startup import size_text
+from .verify import Problem, VerifyResult, verify
 from .writer import StoreWriter
 
 __all__ = [
     "Activations",
     "Examples",
+    "Problem",
     "Quantised",
     "RowIndex",
     "Rows",
     "ShardPlan",
+    "StoreSummary",
     "StoreWriter",
+    "VerifyResult",
+    "describe",
     "open_store",
     "plan_shards",
     "quantise",
     "size_text",
+    "verify",
 ]

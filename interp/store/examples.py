@@ -99,7 +99,7 @@ class Examples:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+            table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
             kinds = json.loads((table.schema.metadata or {})[b"kinds"])
             read = {column: _unplain(kind, table[column]) for column, kind in kinds.items()}
             marks = {c[len("mark:") :]: v for c, v in read.items() if c.startswith("mark:")}

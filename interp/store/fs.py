@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import xxhash
 
 Bytes = bytes | memoryview
-_CHUNK = 8 * 2**20
+_CHUNK = 2**20
 
 
 @runtime_checkable

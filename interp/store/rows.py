@@ -158,7 +158,7 @@ class RowIndex:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+            table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
             mark_names = tuple(json.loads((table.schema.metadata or {})[b"mark_names"]))
             marks = table["mark"].combine_chunks()
             texts = marks.cast(pa.string()).to_numpy(zero_copy_only=False) if len(table) else np.array([], object)

@@ -45,17 +45,14 @@ def shard_tensors(options: dict[str, Any], k: int) -> dict[str, torch.Tensor]:
     return {site: torch.randn(rows, width, generator=generator) for site, width in options["sites"].items()}
 
 
-def fill(writer: StoreWriter, options: dict[str, Any]) -> str:
-    """Commit whatever is missing, finish, and return the result hash."""
-    for k in writer.missing():
-        writer.commit(k, shard_tensors(options, k), shard_index(options, k))
-    return writer.finish()
-
-
-def write(path: Path, options: dict[str, Any], **more: Any) -> str:
-    """One whole run of the command that writes the store."""
+def write(path: Path, options: dict[str, Any], promised: list[int] | None = None, **more: Any) -> str:
+    """One whole run of the command that writes the store; ``promised`` collects the shards whose commit returned."""
     with StoreWriter.open(path, **options, **more) as writer:
-        return fill(writer, options)
+        for k in writer.missing():
+            writer.commit(k, shard_tensors(options, k), shard_index(options, k))
+            if promised is not None:
+                promised.append(k)
+        return writer.finish()
 
 
 def all_values(options: dict[str, Any], site: str) -> torch.Tensor:
