@@ -75,7 +75,7 @@ class Model:
             n_heads=int(cfg.n_heads),
             n_kv_heads=int(getattr(cfg, "n_key_value_heads", None) or cfg.n_heads),
             d_head=d_head,
-            d_mlp=int(cfg.d_mlp or 4 * cfg.d_model),
+            d_mlp=int(getattr(hf.config, "ffn_dim", None) or cfg.d_mlp or 4 * cfg.d_model),
             d_vocab=int(hf.get_output_embeddings().weight.shape[0]),
             n_ctx=_context_length(hf.config),
         )

@@ -202,7 +202,12 @@ def _mlp_hidden(model: Model, site: Site) -> tuple[nn.Module, Side, Columns, int
         module, side = (_part(model, site.layer, "mlp", _MLP_PRE[name]) if name in _MLP_PRE else None), "out"
     else:
         module, side = (_part(model, site.layer, "mlp", "out") if name in _MLP_POST else None), "in"
-    return None if module is None else (module, side, None, model.sizes.d_mlp)  # type: ignore[return-value]
+    if module is None:
+        return None
+    weight: Any = module.weight
+    # The module's own width, since configs call it many things; transformers' Conv1D keeps [in, out].
+    width = weight.shape[(side == "out") if type(module).__name__ == "Conv1D" else (side == "in")]
+    return module, side, None, int(width)  # type: ignore[return-value]
 
 
 def uses_attention_interface(attention: nn.Module) -> bool:

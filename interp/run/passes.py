@@ -133,7 +133,8 @@ def _packed(tokens: Sequence[np.ndarray], number: np.ndarray, wanted: Wanted, ho
         batch = pack([tokens[i] for i in members], rows=plan)
         cells = [(int(batch.row[j]), int(batch.start[j]), *wanted.of(i)) for j, i in enumerate(members.tolist())]
         width = batch.input_ids.shape[1]
-        yield _assemble(batch.input_ids, None, batch.position_ids, cells, width, members[:1], batch.attention_mask)
+        heads = number[[row[0] for row in rows[first : first + per_pass]]]  # for edits, which never run on packed rows
+        yield _assemble(batch.input_ids, None, batch.position_ids, cells, width, heads, batch.attention_mask)
 
 
 def _shared(
