@@ -66,7 +66,7 @@ def texts_to_prompts(
 
 
 def tokens_to_prompts(
-    tokens: Iterable[Sequence[int] | np.ndarray],
+    tokens: Iterable[Any],
     *,
     tokenizer: Any = None,
     special: Sequence[Any] | None = None,

@@ -111,14 +111,14 @@ class PromptSet:
     @classmethod
     def from_tokens(
         cls,
-        tokens: Iterable[Sequence[int] | np.ndarray],
+        tokens: Iterable[Any],
         *,
         tokenizer: Any = None,
         special: Sequence[Any] | None = None,
         special_ids: Collection[int] = (),
         **about: Any,
     ) -> PromptSet:
-        """Take token ids exactly as they are; see `interp.prompts.build.tokens_to_prompts`."""
+        """Take lists or arrays of token ids exactly as they are; see `interp.prompts.build.tokens_to_prompts`."""
         from .build import tokens_to_prompts
 
         return tokens_to_prompts(tokens, tokenizer=tokenizer, special=special, special_ids=special_ids, **about)
