@@ -1,0 +1,72 @@
+"""Held-out scores of many label vectors: standardise, fit and score, split by split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .solver import fit_logistic
+from .standardise import moments
+
+BYTES = 256 << 20
+"""Memory that the splits of one batch may take."""
+
+Split = tuple[Int[Tensor, "train"], Int[Tensor, "test"]]
+
+
+def held_out_scores(
+    features: Float[Tensor, "row d"],
+    labels: Float[Tensor, "label row"],
+    splits: Sequence[Split],
+    *,
+    C: float = 1.0,
+    tol: float = 1e-5,
+    step: Callable[[int], object] | None = None,
+) -> list[Float[Tensor, "label test"]]:
+    """Log-odds of class 1 for the test rows of each split, from fits and standardisation that saw its training rows only.
+
+    Raises:
+        SplitError, ActivationError, ConvergenceError: see `fit_logistic`.
+
+    >>> x = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0]])
+    >>> rows = torch.arange(5)
+    >>> [scores] = held_out_scores(x, torch.tensor([[0.0, 0.0, 1.0, 1.0, 1.0]]), [(rows[:4], rows[4:])])
+    >>> scores.item() > 1
+    True
+    """
+    labels = labels.to(features.device, torch.float64)
+    longest = max(len(train) for train, _ in splits)
+    each = 8 * longest * (3 * min(features.shape[1], longest) + features.shape[1] + 3 * len(labels))
+    size = max(1, BYTES // each)
+    out: list[Tensor] = []
+    for start in range(0, len(splits), size):
+        batch = splits[start : start + size]
+        out += _batch(features, labels, batch, C, tol)
+        if step is not None:
+            step(len(batch))
+    return out
+
+
+def _batch(features: Tensor, labels: Tensor, splits: Sequence[Split], C: float, tol: float) -> list[Tensor]:
+    longest = max(len(train) for train, _ in splits)
+    x = labels.new_zeros(len(splits), longest, features.shape[1])
+    y = labels.new_zeros(len(splits), len(labels), longest)
+    weight = labels.new_zeros(len(splits), longest)
+    scales = []
+    for k, (train, _) in enumerate(splits):
+        rows = features[train].double()
+        mean, scale = moments(rows)
+        x[k, : len(train)] = (rows - mean) / scale
+        y[k, :, : len(train)] = labels[:, train]
+        weight[k, : len(train)] = 1.0
+        scales.append((mean, scale))
+    fits = fit_logistic(x, y, weight, C=C, tol=tol)
+    scores = []
+    for k, (_, test) in enumerate(splits):
+        mean, scale = scales[k]
+        rows = (features[test].double() - mean) / scale
+        scores.append(fits.coef[k] @ rows.T + fits.intercept[k][:, None])
+    return scores
