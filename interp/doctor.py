@@ -14,7 +14,7 @@ from .models.hooks import hook_count
 from .prompts import PromptSet
 from .report import Report
 from .run import capture, forward, generate
-from .run.capture import packs_exactly
+from .run.job import packs_exactly
 from .sites import Site
 
 # Largest difference allowed, relative to the largest entry of the tensor, by the model's dtype.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .capture import Forward, capture, capture_stats, forward
+from .capture import capture, capture_stats
+from .forward import Forward, forward
 from .generate import Generations, generate
 from .grads import Gradients, grads
 from .moments import Moments

@@ -19,7 +19,7 @@ from ..prompts import PromptSet
 from ..sites import Site
 from ..store import Activations, Examples
 from .buffers import Buffers
-from .capture import Job, SiteSpec, _job
+from .job import Job, SiteSpec, make_job
 from .passes import Pass, passes
 from .progress import Progress
 from .where import AtSpec, EditRun, mark_positions
@@ -67,7 +67,7 @@ def grads(
         >>> result.grads["resid_post.1"].shape == result.values["resid_post.1"].shape
         True
     """
-    job = _job(model, prompts, sites, at, edits, batch_tokens, False, False, "right")
+    job = make_job(model, prompts, sites, at, edits, batch_tokens, False, False, "right")
     if any(s.kind in ("logits", "pattern") for s in job.sites):
         raise PromptError(
             "gradients are taken at activations: 'logits' is the metric's input, and 'pattern' is not supported"
