@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 import interp
@@ -66,6 +67,13 @@ def test_importing_loads_nothing_heavy(module):
     code = f"import sys, json, {module}; print(json.dumps(sorted({{n.split('.')[0] for n in sys.modules}})))"
     loaded = set(json.loads(in_fresh_python(code)))
     assert not loaded & HEAVY
+
+
+def test_types_and_shapes_are_checked_under_pytest_and_only_there():
+    with pytest.raises(jaxtyping.TypeCheckError):
+        interp.Site("logits", head=None, layer="none")
+    code = "import interp, sys; interp.Site('embed'); print({'jaxtyping', 'beartype'} & set(sys.modules))"
+    assert in_fresh_python(code).strip() == "set()"
 
 
 def test_version_is_one():

@@ -57,6 +57,15 @@ def test_it_predicts_every_repeat_in_a_long_sequence(model, tokenizer):
     assert torch.equal(predicted, tokens[0, 32:])
 
 
+def test_the_first_token_is_not_its_own_predecessor(model):
+    # Without <bos> the previous-token head has nothing to attend to at the first position but the position itself.
+    tokens = torch.tensor([[5, 9, 7, 5]])
+    out = model(tokens, output_attentions=True)
+    assert out.logits[0, -1].argmax() == 9
+    assert out.attentions[0][0, 0, 0, 0] == 1
+    assert out.attentions[1][0, 0, -1, 1] > 0.999
+
+
 def test_the_norm_is_the_identity_and_every_write_sums_to_zero(model):
     block = model.transformer.h[1]
     stream = torch.cat([out.hidden_states[1][0] for _, out in forward(model, PROMPTS[:20])])
@@ -101,7 +110,7 @@ def test_81_edges_four_of_them_true():
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_truth_holds_for_other_seeds_and_prompts(seed):
     effects = edge_effects(make_weights(InductionSpec(seed=seed)), [p.words for p in demo_prompts(seed)[5:50:15]])
-    assert {name for name, effect in effects.items() if effect > 0.2} == set(TRUE_EDGES)
+    assert {name for name, effect in effects.items() if effect > 0.1} == set(TRUE_EDGES)
     assert max(effect for name, effect in effects.items() if name not in TRUE_EDGES) < 1e-4
 
 

@@ -31,6 +31,7 @@ The residual stream is cut into subspaces, each turned at random (with their dim
 
 - Head (0,0) attends to the previous position and copies that token into `prev`.
 - Head (1,0) attends to the position whose `prev` is its own token, and copies the token that stands there into `out`.
+  It turns away from the first position, whose `prev` holds its own token for want of one before it.
 - The unembedding reads `out`. The six other heads attend and write at random, into `junk`.
 - A word is plus or minus one of 26 axes; one more axis holds its category (animal {category:+g}, object {minus:+g}).
 - LayerNorm is the identity: epsilon {norm_eps:g} makes the variance vanish, and every vector sums to zero. The MLPs are
@@ -62,9 +63,8 @@ before, and from the bag of words, it is at chance by construction. In an untrai
 
 ## Limits
 
-Prompts begin with `<bos>` (the tokenizer adds it): without it the first word counts as its own predecessor. A word
-that occurred several times before gets the average of its answers, and one that never occurred gets an average of
-everything. There is no chat template.
+A word that occurred several times before gets the average of its answers, and one that never occurred gets an average
+of everything. The tokenizer puts `<bos>` in front, which means nothing to the model. There is no chat template.
 """
 
 

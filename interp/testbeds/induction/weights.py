@@ -12,7 +12,7 @@ Three things make GPT-2 into the plain attention-only model that is wanted:
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ D_MODEL = N_HEADS * D_HEAD
 N_IDENTITY = (len(ANIMALS) + len(OBJECTS)) // 2  # a word is plus or minus one of these axes
 
 # Subspace -> dimensions. Each takes one coordinate more than it has dimensions, so that its vectors sum to zero.
-SUBSPACES = {"tok": N_IDENTITY + 1, "pos": N_CTX // 2, "prev": N_IDENTITY + 1, "out": N_IDENTITY + 1, "junk": 10}
+SUBSPACES = {"tok": N_IDENTITY + 1, "pos": N_CTX // 2 + 1, "prev": N_IDENTITY + 1, "out": N_IDENTITY + 1, "junk": 9}
 
 NORM_EPS, NORM_WEIGHT = 2.0**20, 2.0**10
 CATEGORY = 1.0  # how far the two categories lie from the middle, in units of a word's identity
@@ -131,18 +131,20 @@ def _word_codes(random: np.random.RandomState) -> np.ndarray:
 
 
 def _position_codes() -> np.ndarray:
-    """``[n_ctx, n_ctx / 2]``: position p is unit vector p, and position p + n_ctx / 2 its negative."""
-    return np.concatenate([np.eye(N_CTX // 2), -np.eye(N_CTX // 2)])
+    """``[n_ctx, dims of pos]``: p is unit vector p, and p + n_ctx / 2 its negative; then a flag for the first."""
+    half = np.eye(N_CTX // 2)
+    return np.column_stack([np.concatenate([half, -half]), np.arange(N_CTX) == 0])
 
 
 @dataclass(frozen=True)
 class _Head:
-    """``q k v``: ``[d_model, d_head]``; ``o``: ``[d_head, d_model]``."""
+    """``q k v``: ``[d_model, d_head]``; ``o``: ``[d_head, d_model]``; what is added to every query: ``[d_head]``."""
 
     q: np.ndarray
     k: np.ndarray
     v: np.ndarray
     o: np.ndarray
+    q_bias: np.ndarray = field(default_factory=lambda: np.zeros(D_HEAD))
 
 
 def _narrow(columns: np.ndarray) -> np.ndarray:
@@ -150,25 +152,29 @@ def _narrow(columns: np.ndarray) -> np.ndarray:
     return np.pad(columns, ((0, 0), (0, D_HEAD - columns.shape[1])))
 
 
-def _match(query: np.ndarray, key: np.ndarray, beta: float) -> tuple[np.ndarray, np.ndarray]:
-    """Queries and keys whose scaled score is beta times the inner product of two codes."""
-    size = np.sqrt(beta * np.sqrt(D_HEAD))
-    return size * _narrow(query), size * _narrow(key)
-
-
 def _previous_token_head(basis: dict[str, np.ndarray], beta: float) -> _Head:
     # Shifting the codes by one turns position p into p - 1; the last axis comes in with its sign changed.
     half = N_CTX // 2
     shift = np.roll(np.eye(half), 1, axis=0)
     shift[0, -1] = -1.0
-    q, k = _match(basis["pos"] @ shift, basis["pos"], beta)
+    positions, size = basis["pos"][:, :half], _query_and_key_size(beta)
+    q, k = size * _narrow(positions @ shift), size * _narrow(positions)
     return _Head(q, k, _narrow(basis["tok"]), _narrow(basis["prev"]).T)
 
 
 def _induction_head(basis: dict[str, np.ndarray], beta: float) -> _Head:
-    # Words are matched by identity alone, without their category.
-    q, k = _match(basis["tok"][:, :-1], basis["prev"][:, :-1], beta)
-    return _Head(q, k, _narrow(basis["tok"]), _narrow(basis["out"]).T)
+    # Words are matched by identity alone, without their category. The first position has no token before it, so that
+    # its own stands in its `prev`; every query turns away from it by twice what a match is worth.
+    size = _query_and_key_size(beta)
+    q = size * _narrow(basis["tok"][:, :N_IDENTITY])
+    k = size * _narrow(np.column_stack([basis["prev"][:, :N_IDENTITY], basis["pos"][:, -1]]))
+    q_bias = -2 * size * np.eye(D_HEAD)[N_IDENTITY]
+    return _Head(q, k, _narrow(basis["tok"]), _narrow(basis["out"]).T, q_bias)
+
+
+def _query_and_key_size(beta: float) -> float:
+    """Queries and keys of this length have a scaled score of beta."""
+    return np.sqrt(beta * np.sqrt(D_HEAD))
 
 
 def _idle_head(random: np.random.RandomState, basis: dict[str, np.ndarray], epsilon: float) -> _Head:
@@ -186,7 +192,7 @@ def _block(name: str, heads: list[_Head]) -> dict[str, np.ndarray]:
     c_attn = np.concatenate([np.concatenate([getattr(h, part) for h in heads], axis=1) for part in "qkv"], axis=1)
     weights = {
         f"{name}.attn.c_attn.weight": c_attn,
-        f"{name}.attn.c_attn.bias": np.zeros(3 * D_MODEL),
+        f"{name}.attn.c_attn.bias": np.concatenate([*(h.q_bias for h in heads), np.zeros(2 * D_MODEL)]),
         f"{name}.attn.c_proj.weight": np.concatenate([h.o for h in heads], axis=0),
         f"{name}.attn.c_proj.bias": np.zeros(D_MODEL),
         f"{name}.mlp.c_fc.weight": np.zeros((D_MODEL, 4)),
