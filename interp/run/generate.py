@@ -10,13 +10,14 @@ import numpy as np
 import torch
 
 from ..edits import Edit
-from ..errors import EmptyPromptsError, ModelError, PromptError, PromptTooLongError
+from ..errors import ModelError, PromptError, PromptTooLongError
 from ..models import Model
 from ..models.hooks import Hooks
 from ..prompts import PromptSet
 from ..prompts.batching import pad_batch, token_budget_batches
 from ..provenance import Provenance
 from .budget import auto_budget
+from .job import check_inputs
 from .progress import Progress
 from .where import Cells, EditRun
 
@@ -93,14 +94,13 @@ def generate(
         >>> interp.generate(model, prompts, 1).tokens[0].tolist()
         [9]
     """
-    if len(prompts) == 0:
-        raise EmptyPromptsError("no prompts to continue")
     if max_new_tokens < 1 or temperature < 0 or not 0 < top_p <= 1:
         raise PromptError(
             f"max_new_tokens must be at least 1, temperature at least 0 and top_p in (0, 1]; "
             f"got {max_new_tokens}, {temperature} and {top_p}"
         )
-    lengths = np.array([len(t) for t in prompts.tokens])
+    check_inputs(model, prompts, batch_tokens, padding_side)
+    lengths = prompts.lengths
     _check_room(model, prompts, lengths, max_new_tokens, padding_side)
     run = EditRun(model, prompts, edits)
     choose = _Choice(temperature, top_p, seed)
@@ -186,6 +186,10 @@ def _end_ids(model: Model) -> set[int]:
     return set() if end is None else set(end) if isinstance(end, (list, tuple)) else {int(end)}
 
 
+# What configs call the reach of windowed attention.
+_WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
+
+
 def _check_room(model: Model, prompts: PromptSet, lengths: np.ndarray, new: int, side: str) -> None:
     longest = int(lengths.argmax())
     if model.n_ctx is not None and lengths[longest] + new > model.n_ctx:
@@ -193,7 +197,7 @@ def _check_room(model: Model, prompts: PromptSet, lengths: np.ndarray, new: int,
             f"prompt {prompts.ids[longest]!r} has {lengths[longest]} tokens; with {new} new ones that is more than the "
             f"model's context of {model.n_ctx}: shorten it, or lower max_new_tokens"
         )
-    window = getattr(model.cfg, "sliding_window", None)
+    window = next((w for n in _WINDOWS if (w := getattr(model.cfg, n, None))), None)
     if side == "right" and window and lengths[longest] + new > window and len(np.unique(lengths)) > 1:
         raise ModelError(
             f"right padding puts holes into this model's attention window of {window} tokens; use padding_side='left'"

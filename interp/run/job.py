@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..edits import Edit
-from ..errors import EmptyPromptsError, ModelError, PromptError
+from ..errors import ModelError, PromptError
 from ..models import Model
 from ..prompts import PromptSet
 from ..sites import Site
@@ -52,15 +52,9 @@ def make_job(
     share: bool, pack: bool | str, side: str,
 ) -> Job:  # fmt: skip
     """Check everything that can be checked before a forward pass."""
-    if len(prompts) == 0:
-        raise EmptyPromptsError("no prompts to run")
-    if side not in ("right", "left"):
-        raise PromptError(f"padding_side={side!r}: 'right' or 'left'")
-    if batch_tokens is not None and batch_tokens < 1:
-        raise PromptError(f"batch_tokens must be at least 1, got {batch_tokens}")
+    check_inputs(model, prompts, batch_tokens, side)
     if model.n_ctx is not None:
         prompts.check_fits(model.n_ctx)
-    _check_vocabulary(model, prompts)
     chosen = model.expand(sites)
     index = rows_at(prompts, at)
     longest = max(len(t) for t in prompts.tokens)
@@ -80,7 +74,12 @@ def make_job(
     return Job(model, prompts, chosen, widths, index, schedule, tuple(edits))
 
 
-def _check_vocabulary(model: Model, prompts: PromptSet) -> None:
+def check_inputs(model: Model, prompts: PromptSet, batch_tokens: int | None, side: str) -> None:
+    """Raise unless every token id is one of the model's, and the options make sense."""
+    if side not in ("right", "left"):
+        raise PromptError(f"padding_side={side!r}: 'right' or 'left'")
+    if batch_tokens is not None and batch_tokens < 1:
+        raise PromptError(f"batch_tokens must be at least 1, got {batch_tokens}")
     rows = model.hf.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
     for i, tokens in enumerate(prompts.tokens):
         if tokens.max() >= rows or tokens.min() < 0:
