@@ -6,9 +6,8 @@ usual small initialisation a wrong rotary position or a swapped q and k would ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         {**_WIDE, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
         hidden=(),
     ),
-    "gptj": _gpt("GPTJConfig", {**_GPT, "n_positions": 64, "n_inner": 48, "rotary_dim": 4}, parallel=True, pattern=False),
+    "gptj": _gpt(
+        "GPTJConfig", {**_GPT, "n_positions": 64, "n_inner": 48, "rotary_dim": 4}, parallel=True, pattern=False
+    ),
     "opt": Architecture(
         "OPTConfig",
         {
@@ -104,11 +105,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         },
         pattern=False,
     ),
-    "bloom": _gpt("BloomConfig", {"hidden_size": 32, "n_layer": 3, "n_head": 4, "vocab_size": VOCAB}, pattern=False, packs=False),
+    "bloom": _gpt(
+        "BloomConfig", {"hidden_size": 32, "n_layer": 3, "n_head": 4, "vocab_size": VOCAB}, pattern=False, packs=False
+    ),
     "falcon": _gpt(
         "FalconConfig",
         {
-            "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": VOCAB, "ffn_hidden_size": 48,
+            "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": VOCAB,
+            "ffn_hidden_size": 48,
         },
         parallel=True, pattern=False, packs=False,
     ),
@@ -144,7 +148,7 @@ def fresh(name: str, **changes: Any) -> Model:
     return Model.wrap(hf_model(name, **changes), id=name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def shared_model(name: str) -> Model:
     """One model per architecture, shared by all tests, which leave it as it is."""
     return fresh(name)
@@ -157,7 +161,7 @@ def ragged(lengths: tuple[int, ...] = (4, 11, 20, 7), *, prefix: int = 0, seed: 
     return [np.concatenate([head, rng.integers(3, VOCAB, n)]) for n in lengths]
 
 
-@lru_cache(maxsize=None)
+@cache
 def prompts() -> PromptSet:
     """Ragged prompts: five that share 12 tokens (more than a window), four others, and one twice."""
     tokens = [*ragged((3, 5, 1, 9, 4), prefix=12), *ragged(seed=1)]
@@ -165,7 +169,7 @@ def prompts() -> PromptSet:
     return PromptSet.from_tokens(tokens)
 
 
-@lru_cache(maxsize=None)
+@cache
 def reference(name: str) -> tuple[Any, ...]:
     """What plain Hugging Face gives for each of `prompts` alone: logits and hidden states, no padding, no cache."""
     hf = shared_model(name).hf

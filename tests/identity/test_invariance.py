@@ -110,7 +110,7 @@ def test_refused_where_it_would_be_wrong():
         capture(shared_model("gpt2"), prompts(), "pattern", padding_side="left")
 
 
-# -- any prompts at all -------------------------------------------------------------------------------------------------
+# -- any prompts at all --
 
 lengths = st.lists(st.integers(1, 30), min_size=1, max_size=7)
 
@@ -133,7 +133,7 @@ def test_any_lengths_any_batch_mates(lengths, prefix, seed, budget, name, way, a
         "packed": {"pack": True},
     }[way]
     got = capture(model, some, ["embed", site], at=at, batch_tokens=budget, **options)
-    want, row = {"embed": [], str(site): []}, 0
+    want = {"embed": [], str(site): []}
     with torch.no_grad():
         for t in some.tokens:
             out = hidden(model, t)
@@ -161,7 +161,7 @@ def first(out):
     return x.reshape(-1, x.shape[-1])
 
 
-# -- shared prefixes ----------------------------------------------------------------------------------------------------
+# -- shared prefixes --
 
 
 @pytest.mark.parametrize("name", NAMES)
