@@ -7,10 +7,12 @@ from typing import Any
 
 from .checks import Doctor
 from .stores import Capture, Show, Verify
+from .testbeds import Testbed
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "doctor": Doctor,
     "capture": Capture,
     "verify": Verify,
     "show": Show,
+    "testbed": Testbed,
 }

@@ -45,6 +45,8 @@ class Capture:
     """Several prompts per row; 'auto' does so where it pays."""
     share_prefix: bool = True
     """Compute equal prompts and shared prefixes once."""
+    workers: int | None = None
+    """Spread the work over so many processes with Ray (pip install 'interp[ray]'), each with a copy of the model."""
     shard_mb: int | None = None
     """Megabytes per shard. A killed run loses at most one shard."""
     prompt: PromptOpts = prompt_options()
@@ -69,6 +71,7 @@ class Capture:
             share_prefix=self.share_prefix,
             pack=self.pack if self.pack == "auto" else self.pack == "yes",
             shard_bytes=None if self.shard_mb is None else self.shard_mb * 1_000_000,
+            workers=self.workers,
             progress=self.running.progress,
             command=command_line(),
         )
