@@ -9,19 +9,10 @@ from typing import Any
 
 from ..errors import PromptError
 from .columns import is_missing, plain
+from .names import GUESSED, PROMPT_FIELDS
 from .readers import Table
 
 Spec = str | Callable[[dict[str, Any]], Any]
-
-TOKEN_FIELDS = ("tokens", "input_ids", "token_ids")
-
-# Names that say what a field is for. More than one of a kind in a table is ambiguous, and an error.
-PROMPT_FIELDS = (
-    *("text", "prompt", "instruction", "sentence", "clean_prefix", "clean", "question", "query", "input", "content"),
-    *("messages", "conversation", "conversations", "chat"),
-    *TOKEN_FIELDS,
-)
-GUESSED = {"label": ("label",), "group": ("group",), "pair": ("pair", "pair_id"), "id": ("id", "example_id")}
 
 
 @dataclass(frozen=True)

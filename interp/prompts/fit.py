@@ -15,7 +15,7 @@ def check_fits(prompts: PromptSet, n_ctx: int) -> None:
 
     >>> check_fits(PromptSet.from_tokens([[1], [1, 2, 3]], ids=["a", "b"]), n_ctx=2)
     Traceback (most recent call last):
-    interp.errors.PromptTooLongError: 1 of 2 prompts is longer than the context of 2 tokens; the longest is 'b' with 3.
+    interp.errors.PromptTooLongError: 1 of 2 prompts is longer than the context of 2 tokens; ...
     """
     if n_ctx < 1:
         raise PromptError(f"a context has at least 1 token, got {n_ctx}")

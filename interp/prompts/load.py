@@ -15,8 +15,9 @@ from .build import check_text, texts_to_prompts, tokens_to_prompts
 from .chat import chats_to_prompts
 from .columns import is_missing, plain
 from .datasets import directory_or_missing, read_directory, read_object
-from .fields import TOKEN_FIELDS, Spec, at_row, column, group_column, guess, guess_prompt_field
+from .fields import Spec, at_row, column, group_column, guess, guess_prompt_field
 from .markfields import mark_entries
+from .names import TOKEN_FIELDS
 from .promptset import PromptSet
 from .readers import Table, read_file
 

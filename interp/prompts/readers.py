@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EmptyPromptsError, PromptError
+from .names import PROMPT_FIELDS, TOKEN_FIELDS
 from .paths import missing_file
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "parquet", "text")
@@ -103,7 +104,7 @@ def sniff(text: str, suffix: str = "") -> str:
     if stripped[0] in "[{" or (quoted and suffix not in _TABLE_SUFFIXES):
         whole, _ = _parse(text)
         lines = [line for line in stripped.split("\n") if line.strip()]
-        if isinstance(whole, list) or (isinstance(whole, dict) and (len(lines) > 1 or suffix == ".json")):
+        if isinstance(whole, list | dict):
             return "json"
         values = [_parse(line)[0] for line in lines[:_LOOK]]
         good = [isinstance(v, str if quoted else dict | list) for v in values]
@@ -111,9 +112,9 @@ def sniff(text: str, suffix: str = "") -> str:
             return "jsonl"
         if stripped[0] == "{" or stripped.startswith(("[{", '["', "[\n")):
             return "json"
-    if suffix in _JSON_SUFFIXES:
-        return "json" if suffix == ".json" else "jsonl"
     delimiter = _delimiter(text)
+    if suffix in _JSON_SUFFIXES and not delimiter:
+        return "json" if suffix == ".json" else "jsonl"
     if delimiter == "\t" or suffix == ".tsv":
         return "tsv"
     return "csv" if delimiter or suffix == ".csv" else "text"
@@ -202,7 +203,7 @@ def _read_json(text: str, name: str, format: str, records: str | None) -> Table:
 
 
 def _object_rows(value: Any, name: str, records: str | None) -> list[Any]:
-    """The rows inside a JSON object: under ``records``, or columns of equal length."""
+    """The rows of a JSON object: what is under ``records``; or itself, if it holds a prompt; or its columns."""
     if not isinstance(value, dict):
         raise PromptError(f"{name} holds one JSON {type(value).__name__}, not rows")
     lists = {k: v for k, v in value.items() if isinstance(v, list)}
@@ -211,20 +212,22 @@ def _object_rows(value: Any, name: str, records: str | None) -> list[Any]:
         if records not in lists:
             raise PromptError(f"{name} has no list {records!r}; lists in it: {shown}")
         return lists[records]
-    if not lists or any(_is_one_prompt(v) for v in lists.values()):
+    if not lists or any(_is_one_prompt(value[k], k) for k in PROMPT_FIELDS if k in value):
         return [value]
     if len(lists) == len(value) and len({len(v) for v in lists.values()}) == 1:
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    if not lists:
-        return [value]
     raise PromptError(
-        f"{name} is one JSON object; say which list holds the rows with records=KEY. Lists in it: {shown}"
+        f"{name} is one JSON object; say which list holds the rows with records=KEY, or format='jsonl' if the object "
+        f"is one row. Lists in it: {shown}"
     )
 
 
-def _is_one_prompt(value: list[Any]) -> bool:
-    """Whether a list is one conversation, rather than a column of prompts."""
-    return all(isinstance(v, dict) and {"role", "content"} <= v.keys() for v in value) if value else False
+def _is_one_prompt(value: Any, field: str) -> bool:
+    """Whether a field holds one text, conversation or list of token ids, rather than a column of them."""
+    if not isinstance(value, list) or not value:
+        return isinstance(value, str)
+    conversation = all(isinstance(v, dict) and {"role", "content"} <= v.keys() for v in value)
+    return conversation or (field in TOKEN_FIELDS and all(isinstance(v, int) for v in value))
 
 
 def _delimiter(text: str) -> str | None:
