@@ -13,11 +13,11 @@ from .static import render, unsupported
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-Engine = Literal["auto", "matplotlib", "kaleido"]
-_STATIC = ("svg", "pdf", "png")
+_ENGINES = ("auto", "matplotlib", "kaleido")
+_STATIC: dict[str, Literal["svg", "pdf", "png"]] = {"svg": "svg", "pdf": "pdf", "png": "png"}
 
 
-def export(figure: Figure, path: str | os.PathLike[str], engine: Engine = "auto", dpi: float = 300) -> Path:
+def export(figure: Figure, path: str | os.PathLike[str], engine: str = "auto", dpi: float = 300) -> Path:
     """Write a figure; the suffix says how: ``.svg``, ``.pdf``, ``.png`` or ``.html`` (interactive, offline, ~5 MB).
 
     ``engine="auto"`` is one rule: a figure that is made only of what `static` can draw goes through matplotlib, which
@@ -29,8 +29,8 @@ def export(figure: Figure, path: str | os.PathLike[str], engine: Engine = "auto"
             be written.
     """
     suffix = Path(path).suffix.lower().lstrip(".")
-    if engine not in ("auto", "matplotlib", "kaleido"):
-        raise ReportError(f"unknown engine {engine!r}; engines are: auto, matplotlib, kaleido")
+    if engine not in _ENGINES:
+        raise ReportError(f"unknown engine {engine!r}; engines are: {', '.join(_ENGINES)}")
     if suffix == "html":
         from .html import figure_page
 
@@ -39,7 +39,7 @@ def export(figure: Figure, path: str | os.PathLike[str], engine: Engine = "auto"
         raise ReportError(f"cannot export to {os.fspath(path)!r}: write .svg, .pdf, .png or .html")
     problems = unsupported(figure)
     if engine == "matplotlib" or (engine == "auto" and not problems):
-        return write_atomic(path, render(figure, suffix, dpi=dpi))
+        return write_atomic(path, render(figure, _STATIC[suffix], dpi=dpi))
     return write_atomic(path, _through_kaleido(figure, suffix, dpi, problems if engine == "auto" else []))
 
 

@@ -57,7 +57,7 @@ class Frame:
         bottom = size * 3.4 + legend_height
         figure.update_layout(
             template={"layout": {}},
-            width=round(self.width),
+            width=self.width,
             height=round(self.plot_height + top + bottom),
             margin={"l": round(size * 4.2), "r": round(size * 0.9), "t": round(top), "b": round(bottom)},
             paper_bgcolor="rgba(0,0,0,0)" if theme.titled else "#ffffff",
@@ -78,6 +78,7 @@ class Frame:
         self, figure: Figure, panel: Panel, titles: tuple[str, str], ticks: Ticks, limits: tuple[float, float]
     ) -> None:
         size = self.theme.font_size
+        text = {"size": size}
         line = {
             "showline": True, "linecolor": PALETTE["muted"], "linewidth": max(size / 14, 0.75), "ticks": "outside",
             "tickcolor": PALETTE["muted"], "ticklen": size * 0.3, "tickwidth": max(size / 14, 0.75), "zeroline": False,
@@ -87,13 +88,13 @@ class Frame:
             _long(panel.x): {
                 **line, "domain": panel.x_domain, "anchor": panel.y, "range": ticks[0], "tickvals": ticks[1],
                 "ticktext": ticks[2], "showgrid": False,
-                "title": {"text": "" if below else titles[0], "standoff": size * 0.4},
+                "title": {"text": "" if below else titles[0], "standoff": size * 0.4, "font": text},
             },
             _long(panel.y): {
                 **line, "domain": panel.y_domain, "anchor": panel.x, "range": limits, "nticks": 7, "tickformat": ".1f",
                 "gridcolor": PALETTE["grid"], "gridwidth": max(size / 16, 0.6), "showgrid": True, "showline": False,
                 "ticks": "", "showticklabels": panel.column == 0, "dtick": _step(limits),
-                "title": {"text": titles[1] if panel.column == 0 else "", "standoff": size * 0.5},
+                "title": {"text": titles[1] if panel.column == 0 else "", "standoff": size * 0.5, "font": text},
             },
         })  # fmt: skip
         if _step(limits) < 0.1:

@@ -13,6 +13,7 @@ from ..report import Report, write_atomic
 from .gallery import FIGURES
 from .gallery import figures as report_figures
 from .inline import inline_svg
+from .static.style import plain
 from .tables import Table, table
 from .themes import DARK, PALETTE, get_theme
 from .words import caption, explanations, how_to_read
@@ -33,6 +34,14 @@ _SOURCES = (
     ("code", "Code version"),
     ("seed", "Seed"),
 )
+# Buttons are listed rather than taken as plotly has them: newer versions bring one that uploads the chart.
+_CONFIG = {
+    "displaylogo": False,
+    "displayModeBar": "hover",
+    "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+    "responsive": True,
+    "showSendToCloud": False,
+}
 
 
 @dataclass(frozen=True)
@@ -79,17 +88,16 @@ def write_html(
         command=report.provenance.command,
         interactive=interactive and bool(drawings),
         plotly_js=_plotly_js() if interactive and drawings else "",
-        light=PALETTE,
-        dark=DARK,
+        palettes=_palettes(),
     )  # fmt: skip
     return write_atomic(path, page.encode("utf-8", "backslashreplace"))
 
 
 def figure_page(figure: Figure) -> str:
     """One interactive figure as an offline page, light or dark with the reader's system."""
-    title = figure.layout.title.text or "Figure"
+    title = plain(figure.layout.title.text or "Figure")[0]
     return _environment().get_template("figure.html.j2").render(
-        title=title, body=_interactive(figure, "figure"), plotly_js=_plotly_js(), light=PALETTE, dark=DARK
+        title=title, body=_interactive(figure, "figure"), plotly_js=_plotly_js(), palettes=_palettes()
     )  # fmt: skip
 
 
@@ -129,9 +137,15 @@ def _interactive(figure: Figure, name: str) -> str:
             include_mathjax=False,
             div_id=name,
             default_width="100%",
-            config={"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]},
+            config=_CONFIG,
         )
     )
+
+
+def _palettes() -> list[tuple[str, str, str, str]]:
+    """Name, light colour, dark colour, and the light one as browsers write it in plotly's inline styles."""
+    rgb = {name: tuple(int(shade[i : i + 2], 16) for i in (1, 3, 5)) for name, shade in PALETTE.items()}
+    return [(name, PALETTE[name], DARK[name], "rgb({}, {}, {})".format(*rgb[name])) for name in PALETTE]
 
 
 def _plotly_js() -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ReportError, SiteError
 from ..report import Report
@@ -22,7 +22,7 @@ _BAND_FROM = 3  # points; with fewer, the interval is a whisker
 
 
 def accuracy_by_layer(
-    report: Report, metric: Literal["auc", "acc"] = "auc", theme: str | Theme = "screen", width: float | None = None
+    report: Report, metric: str = "auc", theme: str | Theme = "screen", width: float | None = None
 ) -> Figure:
     """AUC or accuracy by layer with its interval, and the nulls and controls that the report holds.
 
@@ -67,7 +67,7 @@ class _Point:
 
     x: float
     site: Site
-    row: dict[str, Any]
+    row: Mapping[str, Any]
 
     def value(self, field: str) -> float:
         """The field as a float, NaN where it is missing."""
@@ -262,8 +262,11 @@ def _polygon(
             if widen:
                 place = [place[0] - widen, *place, place[-1] + widen]
                 lows, highs = [lows[0], *lows, lows[-1]], [highs[0], *highs, highs[-1]]
-            outline_x += [None] * bool(outline_x) + place + place[::-1] + place[:1]
-            outline_y += [None] * bool(outline_y) + lows + highs[::-1] + lows[:1]
+            if outline_x:
+                outline_x.append(None)
+                outline_y.append(None)
+            outline_x += [*place, *place[::-1], place[0]]
+            outline_y += [*lows, *highs[::-1], lows[0]]
         start = end + 1
     return outline_x, outline_y
 
@@ -322,7 +325,7 @@ def _ticks(points: list[_Point], panel: Panel, theme: Theme) -> tuple[tuple[floa
     layers = [p.x for p in points if p.site.layer is not None]
     most = max(int(panel.width / (2.4 * theme.font_size)), 2)
     top = int(max(layers, default=0))
-    step = next(s for s in (1, 2, 4, 5, 10, 20, 50, 100, 200, 500, 10**6) if top / s + 1 <= most)
+    step = next(s for s in (1, 2, 4, 5, 10, 20, 50, 100, 200, 500, 10**6) if top // s + 1 <= most)
     places: list[float] = [float(v) for v in range(0, top + 1, step) if low < v < high]
     texts = [f"{v:g}" for v in places]
     for point in points:

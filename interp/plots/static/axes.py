@@ -155,5 +155,8 @@ def _ticks(axis: Any, props: Props, scale: Scale) -> None:
             axis.set_major_locator(ticker.MultipleLocator(float(step), offset=start))
         else:
             axis.set_major_locator(ticker.MaxNLocator(get(props, "nticks", 7), steps=[1, 2, 5, 10]))
+    if scale.kind == "log":
+        axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(ticker.NullFormatter())
     if spec := get(props, "tickformat"):
         axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: formatted(value, spec)))

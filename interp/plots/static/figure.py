@@ -52,7 +52,7 @@ def render(
         FigureCanvasAgg(drawing)  # measures text; savefig brings its own for each format
         drawing.patch.set_facecolor(color(get(spec.layout, "paper_bgcolor", "#ffffff")))
         _draw(drawing, spec)
-        drawing.savefig(out, format=format, metadata=_METADATA[format], **({"dpi": dpi} if format == "png" else {}))
+        drawing.savefig(out, format=format, metadata=_METADATA[format], dpi=dpi if format == "png" else "figure")
     return out.getvalue()
 
 
@@ -61,13 +61,15 @@ def _settings(spec: Spec, live_text: bool) -> Iterator[None]:
     """Matplotlib as it ships, whatever the user's own settings are."""
     import matplotlib
 
-    ours = {
+    ink = color(get(spec.layout, "font.color", "#2a3f5f"))
+    ours: dict[Any, Any] = {
         "svg.hashsalt": "interp",
         "svg.fonttype": "none" if live_text else "path",
         "pdf.fonttype": 42,
         "font.family": _fonts(get(spec.layout, "font.family", "DejaVu Sans")),
         "font.size": get(spec.layout, "font.size", 12) * POINTS,
         "text.parse_math": False,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), ink),
         "axes.xmargin": 0.04,
         "axes.ymargin": 0.06,
         "lines.scale_dashes": False,
@@ -78,7 +80,7 @@ def _settings(spec: Spec, live_text: bool) -> Iterator[None]:
         warnings.filterwarnings("ignore", category=matplotlib.MatplotlibDeprecationWarning)
         if live_text:  # the page's fonts draw the text; these only measure it
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        shipped = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith("backend")}
+        shipped: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if not k.startswith("backend")}
         with matplotlib.rc_context({**shipped, **ours}):
             yield
 

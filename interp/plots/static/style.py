@@ -61,8 +61,8 @@ def color(text: str, opacity: float = 1.0) -> tuple[float, float, float, float]:
         return red, green, blue, float(match[4] or 1) * opacity
     if not is_color(text):
         raise ReportError(f"cannot read the colour {text!r}; write '#rrggbb', 'rgb(...)', 'rgba(...)' or a CSS name")
-    red, green, blue, alpha = to_rgba(text)
-    return float(red), float(green), float(blue), float(alpha) * opacity
+    named = to_rgba(text)
+    return float(named[0]), float(named[1]), float(named[2]), float(named[3]) * opacity
 
 
 def dash(text: str | None) -> Any:

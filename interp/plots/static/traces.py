@@ -84,8 +84,11 @@ def _fill(
             raise ReportError(
                 "fill='tonexty' needs the two traces to have the same x; use one 'toself' polygon instead"
             )
+        if get(before, "line.shape") != get(trace, "line.shape"):
+            raise ReportError("fill='tonexty' needs both lines to have the same shape")
         floor = other_y
-    return [axes.fill_between(xs, ys, floor, facecolor=face, linewidth=0, zorder=order)]
+    step = "post" if get(trace, "line.shape") == "hv" else None
+    return [axes.fill_between(xs, ys, floor, step=step, facecolor=face, linewidth=0, zorder=order)]
 
 
 def draw_errors(
@@ -158,19 +161,16 @@ def _varied_markers(
     """Markers whose size, colour or symbol changes from point to point; a colour may be a number on a colour scale."""
     size, fill, symbol = (each(look, len(xs)) for look in looks)
     drawn = ~np.isnan(xs + ys)
-    numeric = len(fill) > 0 and not isinstance(fill[0], str)
-    norm_map = None
-    if numeric:
-        fill = np.array([np.nan if v is None else v for v in fill], dtype=float)
-        norm_map = (
-            _norm(fill, get(props, "cmin"), get(props, "cmax"), None),
-            colormap(get(props, "colorscale"), False),
-        )
+    values, norm_map = np.array([]), None
+    if fill and not isinstance(fill[0], str):
+        values = np.array([np.nan if v is None else v for v in fill], dtype=float)
+        norm = _norm(values, get(props, "cmin"), get(props, "cmax"), None)
+        norm_map = (norm, colormap(get(props, "colorscale"), False))
     handles = []
     for one in dict.fromkeys(symbol):
         shape, is_open = marker(one)
         rows = np.flatnonzero(drawn & np.array([s == one for s in symbol]))
-        shades = norm_map[1](norm_map[0](fill[rows])) if norm_map else [color(fill[i], opacity) for i in rows]
+        shades = norm_map[1](norm_map[0](values[rows])) if norm_map else [color(fill[i], opacity) for i in rows]
         handles.append(
             axes.scatter(
                 xs[rows],
@@ -243,7 +243,7 @@ def colormap(scale: Any, reverse: bool) -> Any:
     stops = [(float(place), color(shade)) for place, shade in pairs]
     if reverse:
         stops = [(1 - place, shade) for place, shade in reversed(stops)]
-    return LinearSegmentedColormap.fromlisted("plotly", stops)
+    return LinearSegmentedColormap.from_list("plotly", stops)
 
 
 def _norm(values: np.ndarray, low: float | None, high: float | None, middle: float | None) -> Any:
