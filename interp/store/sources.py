@@ -77,13 +77,6 @@ class ShardMaps:
                 self._open.move_to_end(number)
             return arrays
 
-    def __getstate__(self) -> dict:
-        # A worker process maps the files itself.
-        return {k: v for k, v in self.__dict__.items() if k not in ("_open", "_guard")}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state, _open=OrderedDict(), _guard=threading.Lock())
-
 
 @dataclass(frozen=True)
 class ShardSource:

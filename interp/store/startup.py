@@ -100,8 +100,8 @@ def initialise(fs: Filesystem, path: Path, identity: Identity, provenance: Prove
     Raises:
         StoreError: the directory holds something else.
     """
-    for name in fs.listdir(path):
-        _clear_for_header(fs, path, name)
+    for name in _leftovers(fs, path):
+        fs.unlink(path / name)
     table = stage(fs, path, [examples.to_parquet()])
     entry = file_entry("examples", table.xxh3_128, table.bytes, "parquet")
     publish(fs, path, {entry.name: table})
@@ -142,15 +142,20 @@ def size_text(size: int) -> str:
     return f"{size} bytes"
 
 
-def _clear_for_header(fs: Filesystem, path: Path, name: str) -> None:
-    """Deal with one file of a directory that is no store yet: left by a writer that died early, or not ours."""
-    if re.fullmatch(SHARD_NAME, name):
-        raise StoreCorruptError(f"{path} holds shards such as {name}, but {HEADER_NAME} is missing")
-    empty_lines = name == LINES_NAME and fs.size(path / name) == 0
-    if empty_lines or re.fullmatch(EXAMPLES_NAME, name) or _is_dead(name):
-        fs.unlink(path / name)
-    elif name != LOCK_NAME and not TEMPORARY.fullmatch(name):
-        raise StoreError(f"{path} is not empty and not a store: it holds {name}; give a new or an empty directory")
+def _leftovers(fs: Filesystem, path: Path) -> list[str]:
+    """What a writer that died before it wrote the header left in a directory; anything else there raises."""
+    names = fs.listdir(path)
+    for name in names:
+        if re.fullmatch(SHARD_NAME, name):
+            raise StoreCorruptError(f"{path / HEADER_NAME} is missing, but there are shards such as {name}")
+    leftovers = []
+    for name in names:
+        empty_lines = name == LINES_NAME and fs.size(path / name) == 0
+        if empty_lines or re.fullmatch(EXAMPLES_NAME, name) or _is_dead(name):
+            leftovers.append(name)
+        elif name != LOCK_NAME and not TEMPORARY.fullmatch(name):
+            raise StoreError(f"{path} is not empty and not a store: it holds {name}; give a new or an empty directory")
+    return leftovers
 
 
 def _is_dead(name: str) -> bool:
