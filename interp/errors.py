@@ -21,7 +21,9 @@
     │   └── StoreMismatchError   the store holds something else than was asked for
     ├── ProvenanceError      an artefact used with another model than it came from
     ├── SplitError           labels or groups that do not allow an honest split
+    ├── StatisticsError      a statistic or fit that was asked for with impossible settings or numbers
     ├── ConvergenceError     a fit that missed its tolerance, with the number of such fits
+    ├── ArtefactError        a saved direction or probe that cannot be read
     ├── ReportError          a report that cannot be read, drawn or written
     └── BedError             a test bed that does not exist, or cannot be made or read
 
@@ -107,8 +109,16 @@ class SplitError(InterpError):
     """Labels or groups that do not allow an honest split."""
 
 
+class StatisticsError(InterpError):
+    """A statistic or fit was asked for with settings or numbers from which it cannot be made."""
+
+
 class ConvergenceError(InterpError):
     """Some fits missed their tolerance; the message says how many."""
+
+
+class ArtefactError(InterpError):
+    """A saved direction or probe cannot be read; the message names the file."""
 
 
 class ReportError(InterpError):

@@ -33,7 +33,11 @@ class Folds:
     def __post_init__(self) -> None:
         _same_length(self.of, self.labels, self.groups)
         require_classes(self.labels)
-        for name, values in (("of", np.unique(self.of, return_inverse=True)[1]), ("labels", self.labels), ("groups", self.groups)):
+        for name, values in (
+            ("of", np.unique(self.of, return_inverse=True)[1]),
+            ("labels", self.labels),
+            ("groups", self.groups),
+        ):
             values = np.array(values)
             values.setflags(write=False)
             object.__setattr__(self, name, values)
@@ -44,8 +48,8 @@ class Folds:
             classes = np.unique(self.labels[self.of != fold])
             if len(classes) < 2:
                 raise SplitError(
-                    f"without fold {fold} (groups {_names(self.groups[self.of == fold])}) only label {_value(classes[0])} is left to "
-                    "train on; use fewer folds, or add groups of the other class"
+                    f"without fold {fold} (groups {_names(self.groups[self.of == fold])}) only label "
+                    f"{_value(classes[0])} is left to train on; use fewer folds, or add groups of the other class"
                 )
 
     @property
@@ -65,9 +69,9 @@ class Folds:
 def grouped_folds(labels: ArrayLike, groups: ArrayLike, folds: int = 10, *, seed: int = 0) -> Folds:
     """Deal whole groups into folds, as evenly over the classes as whole groups allow.
 
-    Groups are dealt round: class by class where every group has one label, otherwise in the order of their share of the first class.
-    Within that the order is drawn from ``seed`` and depends on nothing else (not on the sizes of groups), so that `permute_labels`
-    can permute labels as exchangeably as they were dealt.
+    Groups are dealt round: class by class where every group has one label, otherwise in the order of their share of
+    the first class. Within that the order is drawn from ``seed`` and depends on nothing else (not on the sizes of
+    groups), so that `permute_labels` can permute labels as exchangeably as they were dealt.
 
     Raises:
         SplitError: one class only, fewer groups than folds, or a training part that would have one class only.
@@ -129,8 +133,9 @@ def require_whole_groups(fold: ArrayLike, groups: ArrayLike) -> None:
     if split.size:
         folds = sorted({int(v) for v in f[index == split[0]]})
         raise SplitError(
-            f"group {_value(names[split[0]])} lies in folds {folds}: the probe would be tested on groups that it has seen "
-            f"({split.size} of {len(names)} groups leak: {_names(names[split])}); keep groups whole, as grouped_folds does"
+            f"group {_value(names[split[0]])} lies in folds {folds}: the probe would be tested on groups that it has "
+            f"seen ({split.size} of {len(names)} groups leak: {_names(names[split])}); keep groups whole, as "
+            "grouped_folds does"
         )
 
 
@@ -144,14 +149,19 @@ def require_classes(labels: ArrayLike) -> None:
     classes, counts = np.unique(y, return_counts=True)
     if len(classes) == 2:
         return
-    found = ", ".join(f"{_value(c)} ({n})" for c, n in list(zip(classes, counts))[:6]) + (", ..." if len(classes) > 6 else "")
+    found = ", ".join(f"{_value(c)} ({n})" for c, n in list(zip(classes, counts, strict=True))[:6]) + (
+        ", ..." if len(classes) > 6 else ""
+    )
     if len(classes) < 2:
         raise SplitError(f"there is nothing to tell apart: all {y.size} labels are {found or 'missing'}")
-    raise SplitError(f"a probe needs two classes, found {len(classes)}: {found}; select two, or label one against the rest")
+    raise SplitError(
+        f"a probe needs two classes, found {len(classes)}: {found}; select two, or label one against the rest"
+    )
 
 
 def shared_inputs(tokens: Sequence[ArrayLike], groups: ArrayLike) -> list[tuple[int, int]]:
-    """Pairs of examples with the same input in different groups: the first of each input, and each that repeats it elsewhere.
+    """Pairs of examples with the same input in different groups: the first of each input, and each that repeats it
+    elsewhere.
 
     >>> shared_inputs([[5, 6], [7], [5, 6]], ["a", "a", "b"])
     [(0, 2)]
@@ -181,15 +191,18 @@ def require_distinct_inputs(tokens: Sequence[ArrayLike], groups: ArrayLike, ids:
     g = np.asarray(groups)
     a, b = (repr(str(ids[k])) if ids is not None else f"number {k}" for k in (i, j))
     raise SplitError(
-        f"prompts {a} (group {_value(g[i])}) and {b} (group {_value(g[j])}) have the same tokens up to where they are read, so one could "
-        f"be trained on and the other tested ({len(pairs)} such pairs); give them one group, or drop the repeats"
+        f"prompts {a} (group {_value(g[i])}) and {b} (group {_value(g[j])}) have the same tokens up to where they are "
+        f"read, so one could be trained on and the other tested ({len(pairs)} such pairs); give them one group, or drop "
+        "the repeats"
     )
 
 
 def _same_length(*arrays: Array) -> None:
     shapes = {a.shape for a in arrays}
     if len(shapes) != 1 or arrays[0].ndim != 1:
-        raise SplitError(f"labels, groups and folds must be one value per example, got shapes {[a.shape for a in arrays]}")
+        raise SplitError(
+            f"labels, groups and folds must be one value per example, got shapes {[a.shape for a in arrays]}"
+        )
     if not arrays[0].size:
         raise SplitError("there are no examples to split")
 

@@ -26,7 +26,8 @@ def held_out_scores(
     tol: float = 1e-5,
     step: Callable[[int], object] | None = None,
 ) -> list[Float[Tensor, "label test"]]:
-    """Log-odds of class 1 for the test rows of each split, from fits and standardisation that saw its training rows only.
+    """Log-odds of class 1 for the test rows of each split, from fits and standardisation that saw its training rows
+    only.
 
     Raises:
         SplitError, ActivationError, ConvergenceError: see `fit_logistic`.

@@ -14,7 +14,7 @@ RANK_TOL = 1e-13
 
 @dataclass(frozen=True)
 class Rotated:
-    """``z = (x - mean) @ basis`` with ``zᵀ diag(s) z = diag(spectrum)``; rows of weight 0 are 0 where the row space is used."""
+    """``z = (x - mean) @ basis`` with ``zᵀ diag(s) z = diag(spectrum)``; in the row space, rows of weight 0 are 0."""
 
     z: Float[Tensor, "problem row r"]
     spectrum: Float[Tensor, "problem r"]

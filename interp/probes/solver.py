@@ -4,17 +4,21 @@ What is fitted, for every problem ``k`` and label vector ``p``, is scikit-learn'
 
     min over w, b:  ½‖w‖² + C · Σ_i s_ki · log(1 + exp(-ỹ_kpi · (w·x_ki + b))),    ỹ = ±1
 
-with the intercept ``b`` unpenalised and sample weights ``s`` (1 and 0 make folds). Label vectors of a problem share its features, so:
+with the intercept ``b`` unpenalised and sample weights ``s`` (1 and 0 make folds). Label vectors of a problem share
+its features, so:
 
-1. Each problem is rotated once to the eigenbasis of its covariance, in the row space where there are more features than rows
-   (an L2 solution never leaves it). There ``XᵀWX + λ`` is close to a diagonal for any label vector: ``mean(W)·S² + λ``.
-2. Truncated Newton steps, preconditioned by that diagonal, run for all label vectors together as matrix products. A step is
-   halved while it overshoots, so that the convex objective falls and separable data or a large C do no harm.
-3. Gradients, and with them the solution, are float64; the search for a step is float32 (it decides how many steps, not where they
-   end). Converged fits leave the batch. A fit is done when its preconditioned gradient, an estimate of the error of its
-   weights, is below ``tol``.
+1. Each problem is rotated once to the eigenbasis of its covariance, in the row space where there are more features
+   than rows (an L2 solution never leaves it). There ``XᵀWX + λ`` is close to a diagonal for any label vector:
+   ``mean(W)·S² + λ``.
+2. Truncated Newton steps, preconditioned by that diagonal, run for all label vectors together as matrix products. A
+   step is halved while it overshoots, so that the convex objective falls and separable data or a large C do no
+   harm.
+3. Gradients, and with them the solution, are float64; the search for a step is float32 (it decides how many steps,
+   not where they end). Converged fits leave the batch. A fit is done when its preconditioned gradient, an estimate
+   of the error of its weights, is below ``tol``.
 
-Measured (``python tests/bench/solver.py``, table in ``docs/methods/linear-probe.md``): within 1e-5 of scikit-learn at tight tolerance.
+Measured (``python tests/bench/solver.py``, table in ``docs/methods/linear-probe.md``): within 1e-5 of scikit-learn
+at tight tolerance.
 """
 
 from __future__ import annotations
@@ -27,19 +31,19 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..errors import ActivationError, ConvergenceError, SplitError
-from .rotation import Rotated, rotate
+from ..errors import ActivationError, ConvergenceError, SplitError, StatisticsError
+from .rotation import rotate
 
 ELEMENTS = 120_000
 FEATURES = 2_000_000
-"""Fits times coordinates, and rows times coordinates, that run together: enough to fill a matrix product, few enough for a cache."""
+"""Fits times coordinates, and rows times coordinates, that run together: enough for a matrix product, few for a cache."""
 
 MAX_INNER = 200
 ROUGH = 3e-3
 """Error of the weights below which the iteration turns from float32 to float64."""
 
 LOOSEST, FORCING = 0.6, 3.0
-"""Share of the gradient that a step's conjugate gradients may leave: at most, and per relative size of the Newton step."""
+"""Share of the gradient that a step's conjugate gradients may leave: at most, and per relative size of the step."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def fit_logistic(
         on_failure: ``"raise"`` or ``"warn"`` where some fits miss `tol`; never silent.
 
     Raises:
+        StatisticsError: a ``C`` that is not positive.
         SplitError: a problem has rows of one class only under some label vector.
         ActivationError: features that are not finite.
         ConvergenceError: some fits miss `tol`; the message has their number.
@@ -95,17 +100,21 @@ def fit_logistic(
     _check(x, y, s, C, on_failure)
     r = max(min(x.shape[1:]), 1)
     per_chunk = max(1, min(ELEMENTS // (y.shape[1] * r), FEATURES // (x.shape[1] * r)))
-    chunks = zip(x.split(per_chunk), y.split(per_chunk), s.split(per_chunk))
-    coef, intercept, error = (torch.cat(t) for t in zip(*(_fit_chunk(*c, 1.0 / C, tol, max_steps) for c in chunks)))
+    chunks = zip(x.split(per_chunk), y.split(per_chunk), s.split(per_chunk), strict=True)
+    coef, intercept, error = (
+        torch.cat(t) for t in zip(*(_fit_chunk(*c, 1.0 / C, tol, max_steps) for c in chunks), strict=True)
+    )
     converged = error <= tol
     if not bool(converged.all()):
         _report_failures(error, converged, tol, max_steps, on_failure)
     return Fits(coef, intercept, error, converged)
 
 
-def _fit_chunk(x: Tensor, y: Tensor, s: Tensor, ridge: float, tol: float, max_steps: int) -> tuple[Tensor, Tensor, Tensor]:
+def _fit_chunk(
+    x: Tensor, y: Tensor, s: Tensor, ridge: float, tol: float, max_steps: int
+) -> tuple[Tensor, Tensor, Tensor]:
     rotated = rotate(x, s)
-    # The last column is the intercept's. Rows of weight 0 become rows of zeros, and weights of 0 and 1 are then not needed.
+    # The last column is the intercept's. Rows of weight 0 become zeros; weights of 0 and 1 are then not needed.
     z = torch.cat([rotated.z, torch.ones_like(s)[..., None]], dim=-1) * (s > 0)[..., None]
     s = None if bool(((s == 0) | (s == 1)).all()) else s
     u = y.new_zeros(*y.shape[:2], z.shape[2])
@@ -118,7 +127,7 @@ def _fit_chunk(x: Tensor, y: Tensor, s: Tensor, ridge: float, tol: float, max_st
 
 
 class _Newton:
-    """Truncated Newton on the fits of one chunk, in the precision of ``z``. Holds the live fits, compacted, and the results."""
+    """Truncated Newton on the fits of one chunk, in the precision of ``z``; holds the live fits and all results."""
 
     def __init__(
         self, z: Tensor, z32: Tensor, spectrum: Tensor, y: Tensor, s: Tensor | None, ridge: float, u: Tensor, tol: float
@@ -236,9 +245,9 @@ def _share(y: Tensor, s: Tensor) -> Tensor:
 
 def _check(x: Tensor, y: Tensor, s: Tensor, C: float, on_failure: str) -> None:
     if on_failure not in ("raise", "warn"):
-        raise ValueError(f"on_failure is 'raise' or 'warn', got {on_failure!r}")
+        raise StatisticsError(f"on_failure is 'raise' or 'warn', got {on_failure!r}")
     if not C > 0:
-        raise ValueError(f"C must be above 0, got {C!r}")
+        raise StatisticsError(f"C must be above 0, got {C!r}")
     finite = torch.isfinite(x).all(-1)
     if not bool(finite.all()):
         raise ActivationError(f"features hold NaN or infinity in {int((~finite).sum())} of {finite.numel()} rows")

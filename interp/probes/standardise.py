@@ -10,11 +10,12 @@ NOISE = 1e-6
 """Spread, relative to a feature's mean and to the size of all features, below which a feature counts as constant."""
 
 
-def moments(rows: Float[Tensor, "row d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:
+def moments(rows: Float[Tensor, "row d"]) -> tuple[Float[Tensor, d], Float[Tensor, d]]:
     """Mean and scale (population standard deviation) of each feature, in float64.
 
-    A constant feature gets scale 1, so that it becomes 0. So does one whose spread is that of rounding: at a position that sees the same
-    tokens in every prompt, activations differ only in their last bits, and those depend on which prompts shared a batch.
+    A constant feature gets scale 1, so that it becomes 0. So does one whose spread is that of rounding: at a
+    position that sees the same tokens in every prompt, activations differ only in their last bits, and those depend
+    on which prompts shared a batch.
 
     >>> mean, scale = moments(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     >>> mean.tolist(), scale.tolist()

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import StatisticsError
+
 Array = NDArray[Any]
 Method = Literal["logit", "t", "percentile", "bca"]
 METHODS = ("logit", "t", "percentile", "bca")
@@ -19,7 +21,8 @@ CHUNK = 4_000_000
 class Interval:
     """An estimate with its confidence interval; arrays of the statistic's own shape.
 
-    ``degenerate`` counts the replicates in which the statistic was undefined (a class was not drawn, say); the interval is of the others.
+    ``degenerate`` counts the replicates in which the statistic was undefined (a class was not drawn, say); the
+    interval is of the others.
     """
 
     estimate: Array
@@ -45,19 +48,22 @@ def cluster_bootstrap(
     """Confidence interval of a statistic by resampling whole groups with replacement.
 
     Args:
-        statistic: maps example weights ``[replicate, example]`` (how often each example was drawn) to ``[replicate, ...]``.
-            Several statistics in one array share their replicates, so that differences between them are paired.
+        statistic: maps example weights ``[replicate, example]`` (how often each example was drawn) to ``[replicate,
+            ...]``. Several statistics in one array share their replicates, so that differences between them are
+            paired.
         groups: the group of each example.
         replicates: how many resamples.
         level: coverage aimed at.
-        method: ``percentile`` and ``bca`` (Efron 1987) read quantiles of the replicates; they cover too little with few groups or near 1.
-            ``t`` is the estimate ± Student's t (groups - 1) times the replicates' standard deviation. ``logit``, for shares and AUCs, is
-            the same on the logit scale, so that it stays in [0, 1]. The measured coverages are in ``docs/methods/linear-probe.md``.
-        units: for ``logit``: groups that could have spoilt an estimate of exactly 0 or 1, where no replicate differs from it. The interval
-            then goes as far as ``units`` independent successes leave open, ``tail ** (1 / units)``. All groups by default.
+        method: ``percentile`` and ``bca`` (Efron 1987) read quantiles of the replicates; they cover too little with
+            few groups or near 1. ``t`` is the estimate ± Student's t (groups - 1) times the replicates' standard
+            deviation. ``logit``, for shares and AUCs, is the same on the logit scale, so that it stays in [0, 1].
+            The measured coverages are in ``docs/methods/linear-probe.md``.
+        units: for ``logit``: groups that could have spoilt an estimate of exactly 0 or 1, where no replicate
+            differs from it. The interval then goes as far as ``units`` independent successes leave open, ``tail **
+            (1 / units)``. All groups by default.
 
     Raises:
-        ValueError: fewer than two groups.
+        StatisticsError: fewer than two groups.
 
     >>> x, g = np.arange(12.0), np.repeat(np.arange(6), 2)
     >>> ci = cluster_bootstrap(lambda w: (w * x).sum(-1) / w.sum(-1), g)
@@ -67,9 +73,9 @@ def cluster_bootstrap(
     _, index = np.unique(np.asarray(groups), return_inverse=True)
     count = int(index.max()) + 1 if index.size else 0
     if count < 2:
-        raise ValueError(f"a bootstrap over groups needs two groups or more, got {count}")
+        raise StatisticsError(f"a bootstrap over groups needs two groups or more, got {count}")
     if method not in METHODS:
-        raise ValueError(f"method is one of {', '.join(METHODS)}, got {method!r}")
+        raise StatisticsError(f"method is one of {', '.join(METHODS)}, got {method!r}")
     estimate = np.asarray(np.asarray(statistic(np.ones((1, index.size))))[0])
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(count, np.full(count, 1 / count), size=replicates)
@@ -87,12 +93,16 @@ def cluster_bootstrap(
 
 def _chunked(statistic: Callable[[Array], Array], draws: Array, index: Array) -> Array:
     size = max(1, CHUNK // index.size)
-    parts = [np.asarray(statistic(part[:, index].astype(float))) for part in np.split(draws, range(size, len(draws), size))]
+    parts = [
+        np.asarray(statistic(part[:, index].astype(float))) for part in np.split(draws, range(size, len(draws), size))
+    ]
     return np.concatenate(parts)
 
 
-def _student(estimate: Array, values: Array, quantile: float, count: int, units: int, logit: bool) -> tuple[Array, Array]:
-    """The estimate ± t standard errors. A resample's variance is ``(n-1)/n`` of what it estimates, which is put right."""
+def _student(
+    estimate: Array, values: Array, quantile: float, count: int, units: int, logit: bool
+) -> tuple[Array, Array]:
+    """The estimate ± t standard errors, with a resample's variance, ``(n-1)/n`` of what it estimates, put right."""
     from scipy import special, stats
 
     kept = ~np.isnan(values)

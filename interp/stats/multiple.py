@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import StatisticsError
+
 
 def adjust(p_values: ArrayLike, method: str = "holm") -> NDArray[Any]:
     """Adjusted p-values, by the name of a method of statsmodels' ``multipletests`` (``holm``, ``fdr_bh``, ...).
@@ -20,7 +22,7 @@ def adjust(p_values: ArrayLike, method: str = "holm") -> NDArray[Any]:
 
     p = np.asarray(p_values, float)
     if p.size and not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p-values must lie in [0, 1], got {p[~((p >= 0) & (p <= 1))][0]!r}")
+        raise StatisticsError(f"p-values must lie in [0, 1], got {p[~((p >= 0) & (p <= 1))][0]!r}")
     if not p.size:
         return p
     return multipletests(p.ravel(), method=method)[1].reshape(p.shape)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import StatisticsError
+
 Array = NDArray[Any]
 Scheme = Literal["across groups", "within groups"]
 
@@ -18,10 +20,11 @@ Scheme = Literal["across groups", "within groups"]
 class Permutations:
     """Permuted labels ``[permutation, example]``, drawn as `scheme` says.
 
-    ``attainable`` is how many distinct labellings the scheme has, the observed one included. Where that is at most one more than
-    was asked for, the labels are all others, each once (``exact``), and a p-value from them is exact.
-    ``min_p`` is the smallest p-value that can come out. A statistic that does not tell the two classes apart, such as a cross-validated
-    AUC of a probe that learns either sign, cannot tell a labelling from its mirror image, which ``min_p`` accounts for.
+    ``attainable`` is how many distinct labellings the scheme has, the observed one included. Where that is at most
+    one more than was asked for, the labels are all others, each once (``exact``), and a p-value from them is exact.
+    ``min_p`` is the smallest p-value that can come out. A statistic that does not tell the two classes apart, such
+    as a cross-validated AUC of a probe that learns either sign, cannot tell a labelling from its mirror image,
+    which ``min_p`` accounts for.
     """
 
     labels: NDArray[np.bool_]
@@ -42,10 +45,11 @@ def permute_labels(
 ) -> Permutations:
     """Draw labellings that are as likely as the observed one if labels have nothing to do with the features.
 
-    - ``across groups`` (chosen where no group has two labels): whole groups exchange their labels. A group keeps its size,
-      its features and its fold. If ``folds`` are given, each labelling is as stratified as the observed one: folds with equally many
-      groups exchange how many of them are positive, then groups of a fold exchange labels. (Labels permuted without regard to
-      stratified folds would be compared with an observed labelling whose folds are better balanced than theirs.)
+    - ``across groups`` (chosen where no group has two labels): whole groups exchange their labels. A group keeps
+      its size, its features and its fold. If ``folds`` are given, each labelling is as stratified as the observed
+      one: folds with equally many groups exchange how many of them are positive, then groups of a fold exchange
+      labels. (Labels permuted without regard to stratified folds would be compared with an observed labelling whose
+      folds are better balanced than theirs.)
     - ``within groups`` (chosen where some group has two labels): the examples of a group exchange labels.
 
     Args:
@@ -56,7 +60,7 @@ def permute_labels(
         scheme: overrides the choice.
 
     Raises:
-        ValueError: ``across groups`` was asked for, but a group has two labels.
+        StatisticsError: ``across groups`` was asked for, but a group has two labels.
 
     >>> drawn = permute_labels([0, 0, 1, 1, 0, 0, 1, 1], ["a", "a", "b", "b", "c", "c", "d", "d"], 100)
     >>> drawn.scheme, drawn.attainable, drawn.exact, round(drawn.min_p, 3)
@@ -69,7 +73,7 @@ def permute_labels(
     scheme = scheme or ("within groups" if mixed.any() else "across groups")
     rng = np.random.default_rng(seed)
     if scheme == "within groups":
-        attainable = math.prod(math.comb(int(n), int(k)) for n, k in zip(size, positive))
+        attainable = math.prod(math.comb(int(n), int(k)) for n, k in zip(size, positive, strict=True))
         mirrored = bool((2 * positive == size).all())
         blocks = [np.flatnonzero(g == k) for k in np.flatnonzero(mixed)]
 
@@ -81,7 +85,7 @@ def permute_labels(
     else:
         if mixed.any():
             name = np.unique(np.asarray(groups))[np.flatnonzero(mixed)[0]]
-            raise ValueError(f"group {name!r} has both labels, so labels cannot be permuted across groups")
+            raise StatisticsError(f"group {name!r} has both labels, so labels cannot be permuted across groups")
         f = np.zeros(y.size, int) if folds is None else np.unique(np.asarray(folds), return_inverse=True)[1]
         fold_of = np.zeros(size.size, int)
         fold_of[g] = f
@@ -109,7 +113,7 @@ def _draw_across(rng: np.random.Generator, strata: list[list[Array]], y: Array) 
     out = y.copy()
     for folds in strata:
         positives = rng.permutation([int(y[members].sum()) for members in folds])
-        for members, k in zip(folds, positives):
+        for members, k in zip(folds, positives, strict=True):
             out[members] = rng.permutation(members.size) < k
     return out
 

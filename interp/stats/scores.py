@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import StatisticsError
+
 Array = NDArray[Any]
 
 
@@ -29,7 +31,7 @@ def auc(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) 
     """
     s, y = np.asarray(scores, float), np.asarray(labels).astype(bool)
     if np.isnan(s).any():
-        raise ValueError(f"scores hold {int(np.isnan(s).sum())} NaN; an AUC of them means nothing")
+        raise StatisticsError(f"scores hold {int(np.isnan(s).sum())} NaN; an AUC of them means nothing")
     order = np.argsort(s, axis=-1, kind="stable")
     first, last = _tie_blocks(np.take_along_axis(s, order, -1))
     y = _gather(y, order)
