@@ -60,7 +60,7 @@ class Frame:
             width=self.width,
             height=round(self.plot_height + top + bottom),
             margin={"l": round(size * 4.2), "r": round(size * 0.9), "t": round(top), "b": round(bottom)},
-            paper_bgcolor="rgba(0,0,0,0)" if theme.titled else "#ffffff",
+            paper_bgcolor="#ffffff",
             plot_bgcolor="rgba(0,0,0,0)",
             font={"family": theme.font, "size": size, "color": PALETTE["ink"]},
             hovermode="closest",

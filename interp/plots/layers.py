@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import math
 from collections.abc import Mapping, Sequence
@@ -57,7 +58,9 @@ def accuracy_by_layer(
     ticks = [_ticks(sites, panel, theme) for panel, sites in zip(frame.panels, groups.values(), strict=True)]
     frame.apply(figure, report.title, "Layer", METRICS[metric], ticks, _limits(figure))
     if not report.rows:
-        figure.add_annotation(text="no sites in this report", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False)
+        figure.add_annotation(
+            text="no sites in this report", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, bgcolor="#ffffff"
+        )
     return figure
 
 
@@ -98,7 +101,11 @@ def _group(report: Report) -> dict[str, list[_Point]]:
         kind = site.kind if SITES[site.kind].layered or host is None else host
         x = site.layer if site.layer is not None else last + 1 if site.kind == "logits" else -1
         groups.setdefault(kind, []).append(_Point(x, site, row))
-    return {k: sorted(groups[k], key=lambda p: (p.x, str(p.site))) for k in kinds if k in groups} or {"": []}
+    return {
+        k: sorted(groups[k], key=lambda p: (p.x, -1 if p.site.head is None else p.site.head))
+        for k in kinds
+        if k in groups
+    } or {"": []}
 
 
 def _panel_traces(report: Report, points: list[_Point], metric: str, theme: Theme) -> list[Any]:
@@ -109,19 +116,33 @@ def _panel_traces(report: Report, points: list[_Point], metric: str, theme: Them
         series.setdefault(_series_name(point), []).append(point)
     traces = _null_traces(report, points, metric, theme, span, alone=len(series) == 1)
     if len(series) > 1:
-        for number, (name, own) in enumerate(series.items()):
-            style = SERIES[number % len(SERIES)]
-            traces.append(_line(own, metric, name, style, theme, rank=1, whiskers=True))
-        return traces
+        return traces + _several(series, metric, theme)
     if any(not math.isnan(p.value(f"untrained_{metric}")) for p in points):
-        style = ROLES["untrained"]
-        if _has_interval(points, f"untrained_{metric}"):
-            traces += _band(points, f"untrained_{metric}", style, "untrained", 0.13)
-        traces.append(_line(points, f"untrained_{metric}", "Untrained", style, theme, rank=2, group="untrained"))
+        style, field = ROLES["untrained"], f"untrained_{metric}"
+        # Few layers have whiskers instead of bands, and whiskers on one another cannot be read.
+        aside = 0.05 if len(points) < _BAND_FROM else 0.0
+        control = [dataclasses.replace(point, x=point.x + aside) for point in points]
+        traces += _band(control, field, style, "untrained", 0.13)
+        traces.append(_line(control, field, "Untrained", style, theme, rank=2, group="untrained"))
     style = ROLES["result"]
     traces += _band(points, metric, style, "result", 0.22)
     name = "Probe" + _interval_words(report, points, metric)
     traces.append(_line(points, metric, name, style, theme, rank=1, group="result"))
+    return traces
+
+
+def _several(series: dict[str, list[_Point]], metric: str, theme: Theme) -> list[Any]:
+    """Several results in one panel: side by side with whiskers, or, when they are too many to tell apart, as dots."""
+    if len(series) > len(SERIES):
+        points = [point for own in series.values() for point in own]
+        dots = _line(points, metric, f"Probe, {len(series)} per layer", ROLES["result"], theme, rank=1)
+        dots.update(mode="markers", marker_opacity=0.6, error_y=None)
+        return [dots]
+    traces = []
+    for number, ((name, own), style) in enumerate(zip(series.items(), SERIES, strict=False)):
+        aside = (number - (len(series) - 1) / 2) * min(0.12, 0.5 / len(series))
+        moved = [dataclasses.replace(point, x=point.x + aside) for point in own]
+        traces.append(_line(moved, metric, name, style, theme, rank=1, whiskers=True))
     return traces
 
 

@@ -130,6 +130,15 @@ def test_heads_and_marks_are_lines_of_their_own(make_probe):
     names = [t.name for t in drawn.data if t.mode == "lines+markers"]
     assert names == ["head 0, &lt;i&gt;last&lt;/i&gt;", "head 1, &lt;i&gt;last&lt;/i&gt;"]
     assert all(None not in t.error_y.array for t in drawn.data if t.mode == "lines+markers")
+    assert drawn.data[-1].x[0] > drawn.data[-2].x[0]  # whiskers stand side by side
+
+
+def test_too_many_heads_to_tell_apart_are_dots(make_probe):
+    rows = [{"site": f"z.{layer}.h{head}", "auc": 0.6 + head / 50} for layer in range(2) for head in range(12)]
+    drawn = accuracy_by_layer(make_probe(rows=rows, meta={}))
+    assert [(t.name, t.mode) for t in drawn.data] == [("Probe, 12 per layer", "markers")]
+    assert "z.0.h10: 0.800" in drawn.data[0].hovertext
+    assert len(drawn.data[0].x) == 24
 
 
 def test_errors_name_what_can_be_drawn(make_probe):

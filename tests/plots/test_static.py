@@ -117,7 +117,7 @@ def test_the_users_matplotlib_settings_neither_matter_nor_change(make_probe):
         assert matplotlib.rcParams["font.size"] == 30
 
 
-@pytest.mark.parametrize("layers", [1, 80])
+@pytest.mark.parametrize("layers", [0, 1, 80])
 @pytest.mark.parametrize("kinds", [("resid_post",), ("resid_post", "attn_out", "mlp_out", "resid_mid")])
 @pytest.mark.parametrize("theme", ["paper", "screen"])
 def test_nothing_is_clipped_and_the_legend_covers_nothing(make_probe, layers, kinds, theme):

@@ -12,7 +12,7 @@ from ...errors import ReportError
 POINTS = 0.75  # per CSS pixel
 
 # Lengths in pixels, as plotly draws them for thin lines.
-DASHES = {
+DASHES: dict[str, tuple[float, ...]] = {
     "solid": (),
     "dot": (3, 3),
     "dash": (9, 9),
@@ -57,8 +57,8 @@ def color(text: str, opacity: float = 1.0) -> tuple[float, float, float, float]:
     from matplotlib.colors import to_rgba
 
     if match := _RGB.fullmatch(text):
-        red, green, blue = (float(match[i]) / 255 for i in (1, 2, 3))
-        return red, green, blue, float(match[4] or 1) * opacity
+        parts = [float(match[i]) / 255 for i in (1, 2, 3)]
+        return parts[0], parts[1], parts[2], float(match[4] or 1) * opacity
     if not is_color(text):
         raise ReportError(f"cannot read the colour {text!r}; write '#rrggbb', 'rgb(...)', 'rgba(...)' or a CSS name")
     named = to_rgba(text)

@@ -25,6 +25,8 @@ def draw_scatter(
     id of the marker group in SVG, where tooltips find it.
     """
     xs, ys = _points(trace, scales)
+    if not (~np.isnan(xs) & ~np.isnan(ys)).any():
+        return []
     opacity, clip = get(trace, "opacity", 1.0), get(trace, "cliponaxis", True)
     modes = get(trace, "mode", "lines" if len(xs) >= 20 else "lines+markers").split("+")
     main = get(trace, "line.color") or _one(get(trace, "marker.color")) or trace["_color"]
