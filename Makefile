@@ -10,9 +10,10 @@ CANDIDATES := python3 python3.13 python3.12 python3.11 python3.10
 
 VENV := .venv
 BIN := $(VENV)/bin
-# The stamp's name holds the hash of what it was made from, so that set-up runs again exactly when that changed.
-KEY := $(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr -d ' ')
-STAMP := $(VENV)/.interp-$(KEY)
+# The names of the stamps hold hashes of what they were made from: a changed lock makes .venv anew, a changed
+# pyproject.toml only installs interp itself again, and otherwise there is nothing to do.
+LOCKED := $(VENV)/.locked-$(shell cksum < requirements.lock | tr -d ' ')
+STAMP := $(VENV)/.interp-$(shell cksum < pyproject.toml | tr -d ' ')
 
 # Two workers or as many as there are cores, up to four; a file's tests stay in one worker.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$(( n > 4 ? 4 : n )))
@@ -24,9 +25,9 @@ PARALLEL := -n $(WORKERS) --dist loadfile
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name what; do printf '  make %-7s %s\n' "$$name" "$$what"; done
 
-setup: $(STAMP) ## make .venv with everything in it (a second run takes no time)
+setup: $(LOCKED) $(STAMP) ## make .venv with everything in it (a second run takes no time)
 
-$(STAMP):
+$(LOCKED):
 	@pick=""; \
 	for p in $(if $(PYTHON),"$(PYTHON)",$(CANDIDATES)); do \
 	  if "$$p" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1; then pick="$$p"; break; fi; \
@@ -41,8 +42,11 @@ $(STAMP):
 	echo "set-up: $$("$$pick" --version) in $(VENV)"; \
 	"$$pick" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --progress-bar off -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+$(STAMP): | $(LOCKED)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.interp-* && touch $@
 	@echo "set-up: done"
 
 demo: setup ## probe the shipped model and write an HTML report (< 1 min once set up)

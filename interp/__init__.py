@@ -9,7 +9,9 @@ Site('resid_post.2')
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -98,10 +100,20 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'interp' has no attribute {name!r}")
     home = _HOME[name]
     value = import_module(f".{name}", __name__) if home is None else getattr(import_module(f".{home}", __name__), name)
-    # A function may share its module's name (doctor); keep the function, whatever the import bound here.
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `interp.doctor` the function: importing the module of that name would put itself in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and _HOME.get(name)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -57,7 +57,7 @@ import interp, types, importlib
 homes = {n: h for n, h in interp._HOME.items() if h is not None}
 for home in set(homes.values()):
     importlib.import_module(f"interp.{home}")
-print([n for n in homes if isinstance(getattr(interp, n), types.ModuleType)])
+print([n for n in interp._HOME if isinstance(getattr(interp, n), types.ModuleType) != (n not in homes)])
 """
     assert in_fresh_python(code).strip() == "[]"
 
