@@ -23,8 +23,8 @@ def token_span(text: str, encoded: Encoded, start: int, stop: int, tokenizer: An
         if covers.any():
             inside = covers.nonzero()[0]
             return int(inside[0]), int(inside[-1]) + 1
-    first = _tokens_before(text, encoded, start, tokenizer)
-    last = _tokens_before(text, encoded, stop, tokenizer)
+    first = _spelt_by_prefix(text, encoded, start, tokenizer)
+    last = _spelt_by_prefix(text, encoded, stop, tokenizer)
     if first >= last:
         raise PromptError(f"no token covers {text[start:stop][:60]!r}")
     return first, last
@@ -53,7 +53,19 @@ def substring_span(text: str, part: str, *, within: tuple[int, int] | None = Non
     return first, first + len(part)
 
 
-def _tokens_before(text: str, encoded: Encoded, end: int, tokenizer: Any) -> int:
+def tokens_before(text: str, encoded: Encoded, end: int, tokenizer: Any) -> int:
+    """How many tokens end at or before character ``end``; one that goes on behind it is not counted.
+
+    Raises:
+        PromptError: the tokenizer has no offsets and merges across ``end``.
+    """
+    if encoded.offsets is None:
+        return _spelt_by_prefix(text, encoded, end, tokenizer)
+    behind = encoded.offsets[:, 1] > end
+    return int(behind.argmax()) if behind.any() else len(behind)
+
+
+def _spelt_by_prefix(text: str, encoded: Encoded, end: int, tokenizer: Any) -> int:
     """How many tokens of ``encoded`` spell ``text[:end]``, for a tokenizer without offsets."""
     own = encoded.tokens[max(encoded.lead, 0) :]
     skipped = max(-encoded.lead, 0)

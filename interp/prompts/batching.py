@@ -214,7 +214,7 @@ def pack(
     if (row_tokens is None) == (rows is None):
         raise PromptError("give pack either row_tokens or rows, not both and not neither")
     lengths = _lengths([len(t) for t in tokens])
-    plan = pack_rows(lengths, row_tokens) if rows is None else rows
+    plan = rows if rows is not None else pack_rows(lengths, int(row_tokens or 0))
     order = np.concatenate(plan)
     if len(order) != len(lengths) or not np.array_equal(np.sort(order), np.arange(len(lengths))):
         raise PromptError(f"rows must hold each of the {len(lengths)} prompts exactly once")

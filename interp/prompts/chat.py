@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import EmptyPromptsError, PromptError, TokenizerMissingError
-from .align import substring_span, token_span
+from .align import substring_span, token_span, tokens_before
 from .build import assemble, prompt_ids
 from .columns import Values
 from .encode import Encoded, encode_rendered
@@ -67,16 +67,16 @@ class ChatTemplate:
                 "this tokenizer has no chat template; give one with chat_template=FILE (or Jinja text), "
                 "or use plain texts"
             )
-        text = own if given is None else _read_template(given)
+        text = str(own) if given is None else _read_template(given)
         return cls(tokenizer, text, text == own, add_generation_prompt, dict(options))
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The conversation as one text.
+    def render(self, messages: Sequence[Message], *, ask: bool | None = None) -> str:
+        """The conversation as one text; ``ask`` overrides ``add_generation_prompt``.
 
         Raises:
             PromptError: the template refuses it (a system message where it knows none, say) or is broken.
         """
-        ask = self.add_generation_prompt
+        ask = self.add_generation_prompt if ask is None else ask
         if ask is None:
             ask = messages[-1]["role"] != "assistant"
         from jinja2.exceptions import TemplateError
@@ -109,11 +109,19 @@ class ChatTemplate:
         if start == stop:
             raise PromptError("the template leaves nothing of the user's last message")
         spans["instruction"] = (start, stop)
-        after = next((k for k in range(user + 1, len(messages)) if messages[k]["content"].strip()), None)
-        end = len(text) if after is None else _trim(text, self._message_span(messages, after, text))[0]
+        end = self._answer_start(messages, user + 1, text)
         if stop < end:
             spans["post"] = (stop, end)
         return Rendered(text, spans)
+
+    def _answer_start(self, messages: Sequence[Message], answer: int, text: str) -> int:
+        """Where the part after the instruction ends: where a model begins to answer, or the next message begins."""
+        if answer < len(messages) and messages[answer]["role"] == "assistant":
+            asked = self.render(messages[:answer], ask=True)
+            if text.startswith(asked):
+                return len(asked)
+        after = next((k for k in range(answer, len(messages)) if messages[k]["content"].strip()), None)
+        return len(text) if after is None else _trim(text, self._message_span(messages, after, text))[0]
 
     def _message_span(self, messages: Sequence[Message], which: int, text: str) -> tuple[int, int]:
         """Characters of ``text`` that message ``which`` became, found with a marker in its place."""
@@ -221,11 +229,8 @@ def _token_spans(rendered: Rendered, encoded: Encoded, tokenizer: Any) -> dict[s
         if span in rendered.spans:
             found[span] = token_span(rendered.text, encoded, *rendered.spans[span], tokenizer)
     if "post" in rendered.spans:
-        stop = rendered.spans["post"][1]
         first = found["instruction"][1]
-        last = len(encoded.tokens)
-        if stop < len(rendered.text):
-            last = token_span(rendered.text, encoded, stop, stop + 1, tokenizer)[0]
+        last = tokens_before(rendered.text, encoded, rendered.spans["post"][1], tokenizer)
         if first < last:
             found["post"] = (first, last)
     return found

@@ -25,7 +25,7 @@ def read_directory(path: Path, split: str | None) -> Table:
             f"{path} is a folder but no saved data set; give a file (in it: {', '.join(names) or 'nothing'})"
         )
     try:
-        from datasets import load_from_disk
+        from datasets import load_from_disk  # type: ignore[import-untyped]
     except ImportError:
         raise PromptError(f"{path} is a saved data set; install the package 'datasets' to read it") from None
     try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,10 @@ class Expression:
             PromptError: the row lacks a field, has nothing in it, or the pattern does not match.
         """
         return [self._value(row, name) for name in self.fields]
+
+    def value(self, row: Mapping[str, Any]) -> Any:
+        """The value of the first field."""
+        return self._value(row, self.fields[0])
 
     def _value(self, row: Mapping[str, Any], name: str) -> Any:
         if name not in row:
@@ -78,10 +83,12 @@ def parse_expression(text: str, columns: Sequence[str], what: str, *, several: b
 
 def column(table: Table, spec: Spec, what: str) -> list[Any]:
     """One value per row, from an expression or a function; errors name the row."""
-    if callable(spec):
-        return [at_row(table, i, what, lambda r=row: plain(spec(r))) for i, row in enumerate(table.rows)]
-    expression = parse_expression(spec, table.columns, what)
-    return [at_row(table, i, what, lambda r=row: expression.values(r)[0]) for i, row in enumerate(table.rows)]
+    value = spec if callable(spec) else parse_expression(spec, table.columns, what).value
+    out = []
+    for i, row in enumerate(table.rows):
+        with at_row(table, i, what):
+            out.append(plain(value(row)))
+    return out
 
 
 def group_column(table: Table, spec: Spec) -> list[str]:
@@ -93,10 +100,10 @@ def group_column(table: Table, spec: Spec) -> list[str]:
     if callable(spec):
         return [str(v) for v in column(table, spec, "group")]
     expression = parse_expression(spec, table.columns, "group", several=True)
-    found = [
-        at_row(table, i, "group", lambda r=row: [str(v) for v in expression.values(r)])
-        for i, row in enumerate(table.rows)
-    ]
+    found = []
+    for i, row in enumerate(table.rows):
+        with at_row(table, i, "group"):
+            found.append([str(v) for v in expression.values(row)])
     parent: dict[str, str] = {}
 
     def top(value: str) -> str:
@@ -141,13 +148,14 @@ def guess(table: Table, part: str) -> str | None:
     return next((name for name in GUESSED[part] if name in table.columns), None)
 
 
-def at_row(table: Table, i: int, what: str, call: Callable[[], Any]) -> Any:
-    """What ``call`` gives; what goes wrong in it is said with the row's place."""
+@contextmanager
+def at_row(table: Table, i: int, what: str) -> Iterator[None]:
+    """Say what goes wrong inside with the row's place; a caller's own function may raise anything."""
     try:
-        return call()
+        yield
     except PromptError as error:
         raise PromptError(f"{table.name}, {table.places[i]}, {what}: {error}") from error
-    except Exception as error:  # a caller's own function may raise anything
+    except Exception as error:
         kind = type(error).__name__
         raise PromptError(f"{table.name}, {table.places[i]}: the {what} function raised {kind}: {error}") from error
 

@@ -100,9 +100,15 @@ def load_prompts(
         chats = prompts if kind == "messages" else [_as_chat(t, system) for t in prompts]
         if kind == "messages" and system is not None:
             raise PromptError(f"{table.name} holds chats; put the system message into them instead of system=")
-        own = None if template == "chat" else template
-        options = {"chat_template": own, "template_options": template_options}
-        found = chats_to_prompts(chats, tokenizer, bos=bos, marks=marked, **options, **about)
+        found = chats_to_prompts(
+            chats,
+            tokenizer,
+            bos=bos,
+            chat_template=None if template == "chat" else template,
+            template_options=template_options,
+            marks=marked,
+            **about,
+        )
     else:
         _refuse_unused(system=system, template_options=template_options)
         found = texts_to_prompts(prompts, tokenizer, bos=bos, marks=marked, **about)
@@ -163,13 +169,14 @@ def _parsed(table: Table, prompts: list[Any], spec: Spec) -> list[Any]:
     if spec not in TOKEN_FIELDS or table.format not in ("csv", "tsv"):
         return prompts
 
-    def read(cell: str) -> Any:
-        try:
-            return json.loads(cell)
-        except json.JSONDecodeError:
-            raise PromptError(f"expected token ids such as [1, 2], got {cell[:40]!r}") from None
-
-    return [at_row(table, i, str(spec), lambda c=cell: read(c)) for i, cell in enumerate(prompts)]
+    out = []
+    for i, cell in enumerate(prompts):
+        with at_row(table, i, str(spec)):
+            try:
+                out.append(json.loads(cell))
+            except json.JSONDecodeError:
+                raise PromptError(f"expected token ids such as [1, 2], got {cell[:40]!r}") from None
+    return out
 
 
 def _as_chat(text: str, system: str | None) -> list[dict[str, str]]:

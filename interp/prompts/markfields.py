@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 from ..errors import PromptError
@@ -29,20 +30,23 @@ def mark_entries(table: Table, name: str, spec: Spec, prompts: list[Any], kind: 
         raise PromptError(f"mark {name!r}: {spec!r} asks for the start of a text, but these prompts are {kind}")
     what = f"mark {name!r}"
     if callable(spec):
-        values = [at_row(table, i, what, lambda r=row: plain(spec(r))) for i, row in enumerate(table.rows)]
+        read = spec
     else:
         expression = parse_expression(spec.removeprefix("^"), table.columns, f"mark {name}")
-        values = [at_row(table, i, what, lambda r=row: _value(expression, r)) for i, row in enumerate(table.rows)]
+        read = partial(_value, expression)
     check = {"text": _in_text, "messages": _in_chat, "tokens": _in_tokens}[kind]
-    pairs = zip(values, prompts, strict=True)
-    return [at_row(table, i, what, lambda v=v, p=p: check(v, p, start)) for i, (v, p) in enumerate(pairs)]
+    out = []
+    for i, (row, prompt) in enumerate(zip(table.rows, prompts, strict=True)):
+        with at_row(table, i, what):
+            out.append(check(plain(read(row)), prompt, start))
+    return out
 
 
 def _value(expression: Expression, row: dict[str, Any]) -> Any:
     value = plain(row.get(expression.fields[0]))
     if is_missing(value) or value == "":
         return None
-    found = expression.values(row)[0]
+    found = expression.value(row)
     # A text table holds a range as text.
     return json.loads(found) if isinstance(found, str) and _RANGE.fullmatch(found) else found
 

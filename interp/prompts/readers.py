@@ -129,16 +129,18 @@ def from_records(records: Sequence[Any], name: str, format: str, *, places: list
     if not len(records):
         raise EmptyPromptsError(f"{name} has no rows")
     where = places or [f"row {i + 1}" for i in range(len(records))]
-    kinds = [_kind(r) for r in records]
-    for i, kind in enumerate(kinds):
+    kinds = []
+    for place, record in zip(where, records, strict=True):
+        kind = _kind(record)
         if kind is None:
-            shown = "null" if records[i] is None else f"a {type(records[i]).__name__}: {str(records[i])[:40]}"
+            shown = "null" if record is None else f"a {type(record).__name__}: {str(record)[:40]}"
             raise PromptError(
-                f"{name}, {where[i]} is {shown}; rows are objects, texts, conversations or lists of token ids"
+                f"{name}, {place} is {shown}; rows are objects, texts, conversations or lists of token ids"
             )
+        kinds.append(kind)
         if kind != kinds[0]:
-            raise PromptError(f"{name} mixes types: {where[0]} is {_KINDS[kinds[0]]}, {where[i]} is {_KINDS[kind]}")
-    rows = [dict(r) for r in records] if kinds[0] == "object" else [{str(kinds[0]): r} for r in records]
+            raise PromptError(f"{name} mixes types: {where[0]} is {_KINDS[kinds[0]]}, {place} is {_KINDS[kind]}")
+    rows = [dict(r) if kinds[0] == "object" else {kinds[0]: r} for r in records]
     return Table(rows, where, name, format)
 
 
@@ -290,8 +292,8 @@ def _read_text(text: str, name: str) -> Table:
 
 
 def _read_parquet(path: Path) -> Table:
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     try:
         table = pyarrow.parquet.read_table(path)

@@ -57,12 +57,22 @@ TURNS = (
     "{% for m in messages %}<turn>{{ 'model' if m['role'] == 'assistant' else m['role'] }}\n"
     "{{ m['content'] | trim }}</turn>\n{% endfor %}{% if add_generation_prompt %}<turn>model\n{% endif %}"
 )
+# Keeps the reasoning of the last answer only, and writes an empty one where there is none.
+THINKING = (
+    "{% for m in messages %}{% set text = m['content'] %}{% set thought = '' %}"
+    "{% if '</think>' in text %}{% set thought = text.split('</think>')[0].split('<think>')[-1].strip() %}"
+    "{% set text = text.split('</think>')[-1].strip() %}{% endif %}"
+    "<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and loop.last %}<think>\n{{ thought }}\n</think>\n\n{% endif %}"
+    "{{ text }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 TEMPLATES = {
     "chatml": CHATML,
     "chatml_default_system": CHATML_DEFAULT_SYSTEM,
     "inst": INST,
     "headers": HEADERS,
     "turns": TURNS,
+    "thinking": THINKING,
 }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from interp.errors import EmptyPromptsError, PromptError, TokenizerMissingError
 from interp.prompts import PromptSet
 from interp.prompts.hashing import text_hash
-from tests.prompts.made_tokenizers import CHATML, HEADERS, INST, TEMPLATES, TURNS, byte_level, merging, slow
+from tests.prompts.made_tokenizers import CHATML, HEADERS, INST, TEMPLATES, THINKING, TURNS, byte_level, merging, slow
 
 MAKERS = {"byte_level": byte_level, "merging": merging, "slow": slow}
 
@@ -95,6 +97,34 @@ def test_ids_are_those_of_apply_chat_template_and_spans_hold_the_messages(templa
             assert prompts.spans["system"][0, 1] <= prompts.spans["instruction"][0, 0]
 
 
+PARTS = ["a", "cat", " ", "\n", "?", ".", "</s>", "<|im_end|>", "user", "[INST]", "{{", "é", "<think>"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(PARTS), max_size=6).map("".join), min_size=1, max_size=3))
+def test_any_words_are_placed_or_refused(turns):
+    """Against a second way to find the instruction: from the end of what the template writes."""
+    messages = [m for t in turns for m in (user(t), assistant("sure"))][:-1]
+    instruction = turns[-1].strip()
+    for name, template in TEMPLATES.items():
+        tokenizer = made(template)
+        if not instruction:
+            with pytest.raises(PromptError, match="last message is empty"):
+                one(messages, tokenizer)
+            continue
+        prompts = one(messages, tokenizer)
+        tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        assert prompts.tokens[0].tolist() == tokens, name
+        # What the template writes behind a word that stands alone.
+        behind = tokenizer.apply_chat_template([user("zzz")], add_generation_prompt=True, tokenize=False).split("zzz")[
+            1
+        ]
+        end = prompts.texts[0].rindex(instruction, 0, len(prompts.texts[0]) - len(behind)) + len(instruction)
+        encoded = tokenizer(prompts.texts[0], add_special_tokens=False, return_offsets_mapping=True)
+        covers = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if a < end <= b]
+        assert prompts.marks["t_inst"][0] == covers[-1], name
+
+
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_t_inst_does_not_move_with_blanks_that_the_template_strips_or_keeps(template):
     tokenizer = made(TEMPLATES[template])
@@ -124,13 +154,36 @@ def test_a_token_merged_across_the_end_belongs_to_the_instruction():
         one([user("hello.")], slow(template))
 
 
-def test_a_finished_answer_comes_after_t_post():
-    tokenizer = made(CHATML)
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_a_finished_answer_comes_after_t_post(template, maker):
+    tokenizer = made(TEMPLATES[template], maker)
     prompts = one([user("hello"), assistant("sure, here is how")], tokenizer)
-    assert prompts.marks["t_post"][0] < prompts.marks["last"][0]
-    assert decoded(prompts, "post", tokenizer) == "<|im_end|>\n<|im_start|>assistant\n"
     asked = one([user("hello")], tokenizer)
-    assert prompts.marks["t_post"][0] == asked.marks["last"][0]
+    assert prompts.marks["t_post"][0] == asked.marks["last"][0] < prompts.marks["last"][0]
+    assert decoded(prompts, "post", tokenizer) == decoded(asked, "post", tokenizer)
+
+
+@pytest.mark.parametrize("answer", ["sure", "<think>a cat is a cat</think>sure", ""])
+def test_an_answer_with_reasoning_does_not_move_t_post(answer):
+    """The template rewrites such an answer, so the answer begins where a model would begin it."""
+    tokenizer = made(THINKING)
+    asked = one([user("what is a cat?")], tokenizer)
+    answered = one([user("what is a cat?"), assistant(answer)], tokenizer)
+    for mark in ("t_inst", "t_post"):
+        assert answered.marks[mark][0] == asked.marks[mark][0]
+    assert len(answered.tokens[0]) > len(asked.tokens[0])
+
+
+def test_an_answer_whose_template_asks_in_other_words_is_found_by_marker():
+    template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<|eot|>{% endfor %}"
+        "{% if add_generation_prompt %}your turn:{% endif %}"
+    )
+    tokenizer = made(template)
+    prompts = one([user("hello"), assistant("sure")], tokenizer)
+    assert decoded(prompts, "post", tokenizer).startswith("<|eot|>assistant:")
+    assert prompts.pieces[int(prompts.tokens[0][prompts.marks["t_post"][0] + 1])].strip("Ġ") in ("s", "su", "sure")
 
 
 def test_without_a_generation_prompt_t_post_is_what_the_template_still_writes():
