@@ -192,8 +192,8 @@ def require_distinct_inputs(tokens: Sequence[ArrayLike], groups: ArrayLike, ids:
     a, b = (repr(str(ids[k])) if ids is not None else f"number {k}" for k in (i, j))
     raise SplitError(
         f"prompts {a} (group {_value(g[i])}) and {b} (group {_value(g[j])}) have the same tokens up to where they are "
-        f"read, so one could be trained on and the other tested ({len(pairs)} such pairs); give them one group, or drop "
-        "the repeats"
+        f"read, so one could be trained on and the other tested ({len(pairs)} such pairs); give them one group, or "
+        "drop the repeats"
     )
 
 

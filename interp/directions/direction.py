@@ -17,7 +17,7 @@ from ..sites import Site
 from .artefact import load_artefact, save_artefact
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Direction:
     """A direction at one site and mark: ``unit`` has norm 1, ``scale`` is the length of what it was made from.
 
@@ -73,6 +73,10 @@ class Direction:
     def vector(self) -> Float[Tensor, d]:
         """``scale * unit``."""
         return self.scale * self.unit
+
+    def __repr__(self) -> str:
+        made = f"{self.method}, length {self.scale:.3g}, of model {self.provenance.model_id!r}"
+        return f"Direction({self.site} at {self.mark}, {len(self.unit)} numbers; {made})"
 
     def __call__(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows"]:
         """Projection of activations on the unit vector, in float64."""

@@ -19,13 +19,14 @@ from .solver import fit_logistic
 from .standardise import moments
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Probe:
     """A linear probe: log-odds of ``classes[1]`` are ``direction.scale * direction(x) + bias``.
 
     ``mean`` and ``scale`` are those of the features it was fitted on, for reading weights in units of spread; the
     log-odds have them built in. An activation counts as ``classes[1]`` where its log-odds are above ``threshold``.
 
+    >>> import torch
     >>> x = torch.tensor([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0], [3.0, 1.0]])
     >>> truth, made = torch.tensor([False, False, True, True]), Provenance("a1", "tiny")
     >>> probe = Probe.fit(x, truth, ("low", "high"), "resid_post.0", "last", made)
@@ -75,6 +76,11 @@ class Probe:
     def mark(self) -> str:
         """The position that it was fitted at."""
         return self.direction.mark
+
+    def __repr__(self) -> str:
+        low, high = self.classes
+        of = f"{len(self.mean)} numbers; of model {self.direction.provenance.model_id!r}"
+        return f"Probe({self.site} at {self.mark}: {high!r} against {low!r}; {of})"
 
     def __call__(self, x: Float[Tensor, "*rows d"]) -> Float[Tensor, "*rows"]:
         """Log-odds of ``classes[1]``."""

@@ -36,7 +36,7 @@ from .rotation import rotate
 
 ELEMENTS = 120_000
 FEATURES = 2_000_000
-"""Fits times coordinates, and rows times coordinates, that run together: enough for a matrix product, few for a cache."""
+"""Fits (and rows) times coordinates that run together: enough for a matrix product, few enough for a cache."""
 
 MAX_INNER = 200
 ROUGH = 3e-3
