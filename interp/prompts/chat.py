@@ -70,6 +70,14 @@ class ChatTemplate:
         text = str(own) if given is None else _read_template(given)
         return cls(tokenizer, text, text == own, add_generation_prompt, dict(options))
 
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the prompts should know about the template."""
+        if "strftime_now" in self.text and "date_string" not in self.options:
+            return (
+                "the chat template reads the clock, so tokens may differ tomorrow; set date_string in template_options",
+            )
+        return ()
+
     def render(self, messages: Sequence[Message], *, ask: bool | None = None) -> str:
         """The conversation as one text; ``ask`` overrides ``add_generation_prompt``.
 
@@ -212,6 +220,7 @@ def chats_to_prompts(
             tokenizer=tokenizer_hash(tokenizer),
             chat_template=text_hash(template.text),
             template_options={**template.options, "add_generation_prompt": add_generation_prompt},
+            history=template.notes(),
         ),
         ids=names,
         texts=tuple(r.text for r in rendered),

@@ -114,7 +114,7 @@ def load_prompts(
         found = texts_to_prompts(prompts, tokenizer, bos=bos, marks=marked, **about)
     fields = {"text": spec, **{k: v for k, v in parts.items() if v is not None}, **dict(marks or {})}
     named = {k: v if isinstance(v, str) else getattr(v, "__name__", "function") for k, v in fields.items()}
-    origin = found.source.replace(format=table.format, fields=named, history=table.notes)
+    origin = found.source.replace(format=table.format, fields=named, history=(*table.notes, *found.source.history))
     return replace(found, source=origin)
 
 

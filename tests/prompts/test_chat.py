@@ -266,6 +266,15 @@ def test_options_reach_the_template():
     assert prompts.source.template_options["thinking"] is True
 
 
+def test_a_template_that_reads_the_clock_is_noted():
+    template = "{{ date_string if date_string is defined else strftime_now('%d %b %Y') }}\n" + CHATML
+    prompts = one([user("a")], made(template))
+    assert "reads the clock" in prompts.source.history[0]
+    pinned = one([user("a")], made(template), template_options={"date_string": "a red ball"})
+    assert pinned.source.history == ()
+    assert pinned.texts[0].startswith("a red ball\n")
+
+
 def test_marks_inside_the_instruction():
     tokenizer = made(HEADERS)
     chats = [[system("a cat"), user("what is a cat? ")], [user("hello")]]
