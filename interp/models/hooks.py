@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -61,6 +62,9 @@ class Hooks:
             self._point(tap).writes.append((tap, write))
         for tap, read in reads:
             self._point(tap).reads.append((tap, read))
+        for point in [p for p in self._points.values() if p.writes and p.tap.around is not None]:
+            assert point.tap.around is not None
+            self._point(replace(point.tap, module=point.tap.around, side="out", around=None)).changes.append(point)
 
     def _point(self, tap: Tap) -> _Point:
         return self._points.setdefault((tap.module, tap.side), _Point(tap, self._fired))
@@ -107,6 +111,8 @@ class _Point:
         self.fired = fired
         self.reads: list[tuple[Tap, Read]] = []
         self.writes: list[tuple[Tap, Write]] = []
+        self.changes: list[_Point] = []  # points whose tensor reaches this one by another path, unwritten
+        self.changed_by: torch.Tensor | None = None
         self.batch = 0
         self.count = 0
 
@@ -116,12 +122,18 @@ class _Point:
         # Some models flatten batch and position before an MLP (OPT).
         flat = tensor.ndim == 2
         x = tensor.reshape(self.batch, -1, tensor.shape[-1]) if flat else tensor
+        for point in self.changes:
+            assert point.changed_by is not None
+            x, point.changed_by = x + point.changed_by.reshape(x.shape), None
+        before = x
         for tap, write in self.writes:
             x = tap.merge(x, write(tap.select(x)))
+        if self.writes and self.tap.around is not None:
+            self.changed_by = x - before
         for tap, read in self.reads:
             read(tap.select(x))
         changed = None
-        if self.writes:
+        if self.writes or self.changes:
             changed = x.reshape(tensor.shape) if flat else x
         self.fired()
         return changed

@@ -44,7 +44,8 @@ class Tap:
     ``side`` is ``in`` (the module's first input), ``out`` (its first output), ``pattern`` (attention probabilities,
     through the attention interface) or ``logits`` (the ``logits`` field of the whole model's output). ``columns`` is
     ``None`` where the site is the whole tensor; for a fused QKV projection it is not. ``width`` is 0 for `pattern`,
-    whose width is heads times keys of the batch at hand.
+    whose width is heads times keys of the batch at hand. ``around`` is the module to whose output the tensor is also
+    added by a path that does not lead through ``module``, as the residual stream in mid-block is to the block's.
     """
 
     site: Site
@@ -52,6 +53,7 @@ class Tap:
     side: Side
     columns: Columns
     width: int
+    around: nn.Module | None = None
 
     def select(self, x: torch.Tensor) -> torch.Tensor:
         """The site's own columns of the tensor at the tap."""
@@ -83,7 +85,8 @@ def resolve(model: Model, site: Site) -> Tap:
         )
     module, side, columns, width = side_module
     if site.head is None:
-        return Tap(site, module, side, columns, width)
+        around = _part(model, site.layer) if site.kind == "resid_mid" else None
+        return Tap(site, module, side, columns, width, around)
     heads = sizes.n_kv_heads if site.kind in ("k", "v") else sizes.n_heads
     if site.head >= heads:
         raise SiteError(f"site {str(site)!r}: {site.kind!r} has heads 0 to {heads - 1} in this model")
