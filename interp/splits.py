@@ -69,9 +69,9 @@ class Folds:
 def grouped_folds(labels: ArrayLike, groups: ArrayLike, folds: int = 10, *, seed: int = 0) -> Folds:
     """Deal whole groups into folds, as evenly over the classes as whole groups allow.
 
-    Groups are dealt round: class by class where every group has one label, otherwise in the order of their share of
-    the first class. Within that the order is drawn from ``seed`` and depends on nothing else (not on the sizes of
-    groups), so that `permute_labels` can permute labels as exchangeably as they were dealt.
+    Groups are dealt round: those of one class, then those of the other, then those with both. Within that the order is
+    drawn from ``seed`` and depends on nothing else (not on the sizes of groups), so that `permute_labels` can permute
+    labels as exchangeably as they were dealt.
 
     Raises:
         SplitError: one class only, fewer groups than folds, or a training part that would have one class only.
@@ -94,10 +94,8 @@ def grouped_folds(labels: ArrayLike, groups: ArrayLike, folds: int = 10, *, seed
     rng = np.random.default_rng(seed)
     first = np.bincount(index, weights=y == np.unique(y)[0]) / np.bincount(index)
     shuffled = rng.permutation(len(names))
-    levels = np.unique(first)
-    key = np.searchsorted(levels, first)
-    if len(levels) == 2 and rng.random() < 0.5:
-        key = 1 - key
+    turn = bool(rng.random() < 0.5)
+    key = np.where(first == 1, int(turn), np.where(first == 0, int(not turn), 2))
     order = shuffled[np.argsort(key[shuffled], kind="stable")]
     fold_of = np.empty(len(names), np.int64)
     fold_of[order] = rng.permutation(folds)[np.arange(len(names)) % folds]

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ..errors import ActivationError, NonFiniteError, SplitError
 from ..splits import Folds, grouped_folds
-from ..stats import Permutations, accuracy, auc, max_null_p, permute_labels
+from ..stats import Permutations, Unit, accuracy, auc, max_null_p, permute_labels
 from .crossfit import held_out_scores
-from .nested import inner_aucs, part_pairs, parts_of, splits_without
+from .nested import inner_results, part_pairs, parts_of, splits_without
 from .result import CVResult, Nested, intervals, pick
 
 Array = NDArray[Any]
@@ -31,6 +31,7 @@ def cross_validate(
     permutations: int = 200,
     bootstrap: int = 2000,
     level: float = 0.95,
+    permute: Unit = "groups",
     nested: bool = True,
     seed: int = 0,
     tol: float = 1e-5,
@@ -46,6 +47,7 @@ def cross_validate(
         C: inverse strength of the L2 penalty on standardised features, as in scikit-learn.
         folds: how many, or ready-made `Folds`.
         permutations: label permutations; each is fitted anew at every site and fold.
+        permute: ``"groups"`` or ``"examples"`` (within groups), see `permute_labels`.
         bootstrap: resamples of groups for the intervals.
         nested: also choose the site inside the training folds, which takes up to 45 more fits per site.
         progress: draw a progress bar; by default on a terminal only.
@@ -69,7 +71,7 @@ def cross_validate(
     _check_features(features, y.size)
     low, high = np.unique(y)
     truth = y == high
-    drawn = _trainable(permute_labels(truth, g, permutations, folds=split.of, seed=seed), split)
+    drawn = _trainable(permute_labels(truth, g, permutations, folds=split.of, unit=permute, seed=seed), split)
     every = torch.from_numpy(np.concatenate([truth[None], drawn.labels]).astype(np.float64))
     parts = parts_of(split, truth) if nested else "it was not asked for"
     work = split.count + (0 if isinstance(parts, str) else len(part_pairs(parts)))
@@ -81,13 +83,14 @@ def cross_validate(
             null.append(auc(s[1:], drawn.labels))
             right.append(accuracy(s[1:] > 0, drawn.labels))
             if not isinstance(parts, str):
-                inner.append(inner_aucs(x, every[:1], parts, C, tol, step))
+                inner.append(inner_results(x, every[:1], parts, C, tol, step))
     sites, score, null = tuple(features), np.stack(scores), np.stack(null, 1)
     found = intervals(score, truth, g, bootstrap, level, seed)
     chosen = None
     if not isinstance(parts, str):
-        picked = np.stack(inner).argmax(0)
-        own = score[picked[parts], np.arange(y.size)]
+        picked = np.stack([aucs for aucs, _ in inner]).argmax(0)
+        sizes = np.stack([size for _, size in inner])[picked, np.arange(len(picked))]
+        own = score[picked[parts], np.arange(y.size)] / np.maximum(sizes, 1e-300)[parts]
         worth = intervals(own[None], truth, g, bootstrap, level, seed)
         chosen = Nested(pick(worth[0], 0), pick(worth[1], 0), tuple(sites[k] for k in picked), own)
     p, p_max = max_null_p(found[0].estimate, null)

@@ -79,15 +79,16 @@ def warnings_of(result: CVResult, rivals: Mapping[str, Rival], repeats: int, own
             f"Few groups: {with_class[1]} with '{result.classes[1]}', {with_class[0]} with '{result.classes[0]}'. "
             "Intervals are rough, and findings are about these groups."
         )
-    if result.permutations.scheme == "across groups" and len(np.unique(groups)) < n:
+    if result.permutations.scheme == "groups exchange labels" and len(np.unique(groups)) < n:
         found.append(
             f"Each group has one label, so the {n} examples are {len(np.unique(groups))} independent ones: whatever "
             "sets the groups apart can pass for the label."
         )
     if len(result.null) and result.permutations.min_p > ALPHA:
+        drawn = result.permutations
         found.append(
-            f"The labels allow {result.permutations.attainable} arrangements only, so no p-value can be below "
-            f"{result.permutations.min_p:.2g}."
+            f"The labels allow {drawn.attainable} arrangements only ({drawn.scheme}), so no p-value can be below "
+            f"{drawn.min_p:.2g}."
         )
     if repeats:
         found.append(

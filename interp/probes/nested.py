@@ -43,11 +43,12 @@ def splits_without(of: Array, held_out: list[tuple[int, ...]]) -> list[Split]:
     return [(torch.from_numpy(np.flatnonzero(~m)), torch.from_numpy(np.flatnonzero(m))) for m in masks]
 
 
-def inner_aucs(
+def inner_results(
     x: Tensor, y: Tensor, part: Array, C: float, tol: float, step: Callable[[int], object] | None
-) -> NDArray[np.float64]:
-    """For each part, the AUC on the other parts of probes that saw neither it nor the part that they score.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each part, AUC and size of the scores of the other parts, by probes that saw neither it nor what they score.
 
+    The size (root mean square) makes scores of different sites comparable: a wider site is surer of itself.
     A probe fitted without parts ``i`` and ``j`` scores ``j`` on behalf of ``i``, and ``i`` on behalf of ``j``.
     """
     count, pairs = int(part.max()) + 1, part_pairs(part)
@@ -59,4 +60,6 @@ def inner_aucs(
         for own, other in ((i, j), (j, i)):
             scores[own, rows[part[rows] == other]] = values[part[rows] == other]
     truth = y[0].cpu().numpy() > 0.5
-    return np.array([float(auc(scores[i, part != i], truth[part != i])) for i in range(count)])
+    aucs = np.array([float(auc(scores[i, part != i], truth[part != i])) for i in range(count)])
+    sizes = np.array([float(np.sqrt(np.mean(scores[i, part != i] ** 2))) for i in range(count)])
+    return aucs, sizes

@@ -22,7 +22,7 @@ class Nested:
     """What the best site is worth when it is chosen without the groups that judge it.
 
     ``chosen`` has, for each part of the data, the site that was best on the other parts; ``scores`` are that site's
-    held-out scores.
+    held-out scores, relative to the size of its scores on the other parts.
     """
 
     auc: Interval

@@ -17,6 +17,7 @@ from ..report import Report
 from ..run import capture
 from ..sites import Site
 from ..splits import require_classes, require_distinct_inputs, shared_inputs
+from ..stats import Unit
 from .baselines import last_token, token_counts, visible_tokens
 from .evaluate import cross_validate
 from .findings import Rival, headline, quoted_scores, warnings_of, worth
@@ -52,6 +53,7 @@ def probe(
     permutations: int = 200,
     bootstrap: int = 2000,
     level: float = 0.95,
+    permute: Unit = "groups",
     nested: bool = True,
     untrained: bool = True,
     shared: str = "raise",
@@ -71,6 +73,7 @@ def probe(
         sites: as for `capture`: ``"resid_post"`` is every layer.
         at: the mark to read at; prompts that lack it are left out, and counted in a warning.
         C: inverse strength of the L2 penalty on standardised features.
+        permute: what label permutations move: whole ``"groups"``, or ``"examples"`` within them (see `permute_labels`).
         untrained: whether to probe ``model.untrained(seed)`` too.
         shared: ``"raise"`` or ``"warn"`` where one input occurs in two groups.
         command: recorded in the provenance.
@@ -99,7 +102,14 @@ def probe(
     acts = capture(model, chosen, sites, at=at, progress=progress, command=command)
     features = _features(acts, len(chosen))
     trained = cross_validate(
-        features, chosen.labels, groups, folds=folds, permutations=permutations, nested=nested, **settings
+        features,
+        chosen.labels,
+        groups,
+        folds=folds,
+        permutations=permutations,
+        permute=permute,
+        nested=nested,
+        **settings,
     )
     settings |= {"folds": trained.folds, "permutations": 0}
     control = None

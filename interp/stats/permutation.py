@@ -13,22 +13,22 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import StatisticsError
 
 Array = NDArray[Any]
-Scheme = Literal["across groups", "within groups"]
+Unit = Literal["groups", "examples"]
 
 
 @dataclass(frozen=True)
 class Permutations:
-    """Permuted labels ``[permutation, example]``, drawn as `scheme` says.
+    """Permuted labels ``[permutation, example]``, and how they were drawn.
 
-    ``attainable`` is how many distinct labellings the scheme has, the observed one included. Where that is at most
-    one more than was asked for, the labels are all others, each once (``exact``), and a p-value from them is exact.
-    ``min_p`` is the smallest p-value that can come out. A statistic that does not tell the two classes apart, such
-    as a cross-validated AUC of a probe that learns either sign, cannot tell a labelling from its mirror image,
-    which ``min_p`` accounts for.
+    ``scheme`` says it in words. ``attainable`` is how many distinct labellings there are, the observed one included.
+    Where that is at most one more than was asked for, the labels are all others, each once (``exact``), and a p-value
+    from them is exact. ``min_p`` is the smallest p-value that can come out. A statistic that does not tell the two
+    classes apart, such as a cross-validated AUC of a probe that learns either sign, cannot tell a labelling from its
+    mirror image, which ``min_p`` accounts for.
     """
 
     labels: NDArray[np.bool_]
-    scheme: Scheme
+    scheme: str
     attainable: int
     exact: bool
     min_p: float
@@ -40,39 +40,45 @@ def permute_labels(
     count: int,
     *,
     folds: ArrayLike | None = None,
-    scheme: Scheme | None = None,
+    unit: Unit = "groups",
     seed: int = 0,
 ) -> Permutations:
     """Draw labellings that are as likely as the observed one if labels have nothing to do with the features.
 
-    - ``across groups`` (chosen where no group has two labels): whole groups exchange their labels. A group keeps
-      its size, its features and its fold. If ``folds`` are given, each labelling is as stratified as the observed
-      one: folds with equally many groups exchange how many of them are positive, then groups of a fold exchange
-      labels. (Labels permuted without regard to stratified folds would be compared with an observed labelling whose
-      folds are better balanced than theirs.)
-    - ``within groups`` (chosen where some group has two labels): the examples of a group exchange labels.
+    With ``unit="groups"`` examples of a group stay together, as they do in splits and resamples:
+
+    - Groups with one label exchange their labels as wholes; a group keeps its size, its features and its fold. If
+      ``folds`` are given, each labelling is as stratified as the observed one: folds with equally many such groups
+      exchange how many of them are positive, then groups of a fold exchange labels. (Labels permuted without regard
+      to stratified folds would be compared with an observed labelling whose folds are better balanced than theirs.)
+    - A group with both labels swaps them, for all of its examples, or does not. Examples with the same label in a
+      group are often repetitions of one thing (one sentence behind 24 prefixes): were they permuted one by one, the
+      repetitions would scatter over both classes, and the null would be far too narrow.
+
+    With ``unit="examples"`` the examples of a group exchange labels one by one, which is right only if they are
+    independent of each other given their group. It has more arrangements where groups are few.
 
     Args:
         labels: two classes, as booleans or 0/1.
         groups: the group of each example.
         count: labellings wanted.
         folds: the fold of each example; a group lies in one fold.
-        scheme: overrides the choice.
 
-    Raises:
-        StatisticsError: ``across groups`` was asked for, but a group has two labels.
-
-    >>> drawn = permute_labels([0, 0, 1, 1, 0, 0, 1, 1], ["a", "a", "b", "b", "c", "c", "d", "d"], 100)
+    >>> groups = ["a", "a", "b", "b", "c", "c", "d", "d"]
+    >>> drawn = permute_labels([0, 0, 1, 1, 0, 0, 1, 1], groups, 100)
     >>> drawn.scheme, drawn.attainable, drawn.exact, round(drawn.min_p, 3)
-    ('across groups', 6, True, 0.333)
+    ('groups exchange labels', 6, True, 0.333)
+    >>> drawn = permute_labels([0, 1] * 4, groups, 100)
+    >>> drawn.scheme, drawn.attainable, drawn.min_p
+    ('labels swap within groups', 16, 0.125)
     """
     y = np.asarray(labels).astype(bool)
     _, g = np.unique(np.asarray(groups), return_inverse=True)
     size, positive = np.bincount(g), np.bincount(g, weights=y).astype(int)
     mixed = (positive > 0) & (positive < size)
-    scheme = scheme or ("within groups" if mixed.any() else "across groups")
     rng = np.random.default_rng(seed)
-    if scheme == "within groups":
+    if unit == "examples":
+        scheme = "examples exchange labels within groups"
         attainable = math.prod(math.comb(int(n), int(k)) for n, k in zip(size, positive, strict=True))
         mirrored = bool((2 * positive == size).all())
         blocks = [np.flatnonzero(g == k) for k in np.flatnonzero(mixed)]
@@ -82,30 +88,33 @@ def permute_labels(
             for block in blocks:
                 out[block] = y[rng.permutation(block)]
             return out
-    else:
-        if mixed.any():
-            name = np.unique(np.asarray(groups))[np.flatnonzero(mixed)[0]]
-            raise StatisticsError(f"group {name!r} has both labels, so labels cannot be permuted across groups")
+    elif unit == "groups":
         f = np.zeros(y.size, int) if folds is None else np.unique(np.asarray(folds), return_inverse=True)[1]
         fold_of = np.zeros(size.size, int)
         fold_of[g] = f
-        strata = _strata(fold_of, positive > 0)
-        attainable, mirrored = _count(strata, positive > 0), _mirrored(strata, positive > 0)
+        strata, of_group = _strata(fold_of, ~mixed), positive > 0
+        attainable = _count(strata, of_group) * 2 ** int(mixed.sum())
+        mirrored = _mirrored(strata, of_group)
+        words = ["groups exchange labels"] * bool((~mixed).any()) + ["labels swap within groups"] * bool(mixed.any())
+        scheme = ", ".join(words)
 
         def draw() -> Array:
-            return _draw_across(rng, strata, positive > 0)[g]
-
+            swap = mixed & (rng.random(mixed.size) < 0.5)
+            return np.where(mixed[g], y ^ swap[g], _draw_across(rng, strata, of_group)[g])
+    else:
+        raise StatisticsError(f"unit is 'groups' or 'examples', got {unit!r}")
     drawn, exact = _collect(draw, y, count, attainable)
     least = 1 / (1 + len(drawn)) if len(drawn) else 1.0
     return Permutations(drawn, scheme, attainable, exact, max(least, min(1.0, (1 + mirrored) / attainable)))
 
 
-def _strata(fold_of: Array, y: Array) -> list[list[Array]]:
-    """Folds by their number of groups; each fold as the indices of its groups."""
-    by_size: dict[int, list[Array]] = {}
-    for f in np.unique(fold_of):
-        members = np.flatnonzero(fold_of == f)
-        by_size.setdefault(members.size, []).append(members)
+def _strata(fold_of: Array, one_label: Array) -> list[list[Array]]:
+    """Folds by their numbers of groups with one label and of all; each fold as the indices of the former."""
+    by_size: dict[tuple[int, int], list[Array]] = {}
+    for f in np.unique(fold_of[one_label]):
+        inside = fold_of == f
+        members = np.flatnonzero(inside & one_label)
+        by_size.setdefault((members.size, int(inside.sum())), []).append(members)
     return [by_size[k] for k in sorted(by_size)]
 
 
