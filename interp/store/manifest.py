@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import xxhash
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ..errors import InterpError, StoreCorruptError, StoreError
 from ..provenance import Provenance
@@ -31,6 +31,7 @@ INDEX_NAME = r"shard-\d{5,}-[0-9a-f]{32}\.parquet"
 SHARD_NAME = f"({VALUES_NAME}|{INDEX_NAME})"
 EXAMPLES_NAME = r"examples-[0-9a-f]{32}\.parquet"
 
+_PROVENANCE = TypeAdapter(Provenance)
 Count = Annotated[int, Field(ge=0)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
@@ -153,6 +154,7 @@ class Header(_Model):
         if len({entry.site for entry in self.identity.sites}) != len(self.identity.sites):
             raise ValueError("a site is listed twice")
         try:
+            _PROVENANCE.validate_json(_canonical(self.provenance), strict=True)
             Provenance.from_dict(self.provenance)
         except InterpError as error:
             raise ValueError(str(error)) from error

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from ..errors import InterpError, StoreError
 from .commit import TEMPORARY, writer_is_alive
 from .fs import OsFilesystem, file_checksum
