@@ -128,7 +128,7 @@ def _panel_traces(report: Report, points: list[_Point], metric: str, theme: Them
     traces += _band(points, metric, style, "result", 0.22)
     name = "Probe" + _interval_words(report, points, metric)
     traces.append(_line(points, metric, name, style, theme, rank=1, group="result"))
-    return traces
+    return sorted(traces, key=lambda trace: trace.fill is None)  # bands lie under every line
 
 
 def _several(series: dict[str, list[_Point]], metric: str, theme: Theme) -> list[Any]:
@@ -163,6 +163,7 @@ def _null_traces(
     high = [p.value(f"null_{metric}_hi") for p in points]
     if alone and any(not math.isnan(v) for v in high):
         low = [p.value(f"null_{metric}_lo") for p in points]
+        name = "Shuffled, 95 %" if all(map(math.isnan, low)) else "Shuffled, 5–95 %"
         low = [
             (chance if isinstance(chance, (int, float)) else h) if math.isnan(v) else v
             for v, h in zip(low, high, strict=True)
@@ -171,7 +172,7 @@ def _null_traces(
         traces.append(
             go.Scatter(
                 x=xs, y=ys, mode="lines", line_width=0, fill="toself", fillcolor=ROLES["null"].faint(0.55),
-                name="Shuffled, 95 %", legendgroup="null", legendrank=6, hoverinfo="skip",
+                name=name, legendgroup="null", legendrank=6, hoverinfo="skip",
             )
         )  # fmt: skip
     lines = [

@@ -13,7 +13,7 @@ from ..report import Report
 
 # What each kind shows first; everything else stays in the full table and in the CSV.
 KEY_COLUMNS = {
-    "probe": ("site", "mark", "auc", "acc", "untrained_auc", "null_auc_hi", "p", "p_max", "n", "n_groups"),
+    "probe": ("site", "mark", "auc", "acc", "untrained_auc", "null_auc_hi", "p_max", "n", "n_groups"),
     "doctor": ("check", "ok", "worst", "tolerance", "detail"),
 }
 HEADINGS = {
@@ -27,7 +27,8 @@ HEADINGS = {
     "untrained_acc": "Untrained accuracy",
     "null_auc_hi": "Shuffled AUC, 95 %",
     "null_acc_hi": "Shuffled accuracy, 95 %",
-    "p": "p",
+    "gain_auc": "AUC above untrained",
+    "p": "p, this site alone",
     "p_max": "p, best of all sites",
     "n": "Examples",
     "n_groups": "Groups",
@@ -92,10 +93,9 @@ def table(report: Report, columns: Sequence[str] | None = None, title: str = "Re
     chosen = [c for c in chosen if c not in hidden or columns is not None]
     note = ""
     if columns is None and len(report) > 1:
-        same = [c for c in chosen if c in ("n", "n_groups") and len(set(map(str, report.column(c)))) == 1]
+        same = [c for c in ("n", "n_groups", "mark") if c in chosen and len(set(map(str, report.column(c)))) == 1]
         chosen = [c for c in chosen if c not in same]
-        counts = [f"{_plain(report.rows[0][c], {})} {HEADINGS[c].lower()}" for c in same]
-        note = f"Every row: {' in '.join(counts)}." if counts else ""
+        note = _shared(report, same)
     cells = [_column(report, name) for name in chosen]
     best = report.meta.get("best_site")
     return Table(
@@ -106,6 +106,15 @@ def table(report: Report, columns: Sequence[str] | None = None, title: str = "Re
         marked=tuple(best is not None and row.get("site") == best for row in report.rows),
         note=note,
     )
+
+
+def _shared(report: Report, names: Sequence[str]) -> str:
+    """The fields that all rows share, in words."""
+    words = {"n": "{} examples", "n_groups": "{} groups", "mark": "read at '{}'"}
+    parts = [words[name].format(_plain(report.rows[0].get(name), {})) for name in names]
+    if names[:2] == ["n", "n_groups"]:
+        parts[:2] = [" in ".join(parts[:2])]
+    return f"Every row: {', '.join(parts)}." if parts else ""
 
 
 def _is_numeric(values: Sequence[Any]) -> bool:

@@ -12,9 +12,9 @@ from interp.plots.tables import number, p_value
 def test_a_probe_shows_what_matters(make_probe):
     shown = table(make_probe(5, meta={"best_site": "resid_post.3"}))
     assert shown.headings == (
-        "Site", "AUC", "Accuracy", "Untrained AUC", "Shuffled AUC, 95 %", "p", "p, best of all sites",
+        "Site", "AUC", "Accuracy", "Untrained AUC", "Shuffled AUC, 95 %", "p, best of all sites",
     )  # fmt: skip
-    assert shown.numeric == (False, True, True, True, True, True, True)
+    assert shown.numeric == (False, True, True, True, True, True)
     assert shown.note == "Every row: 400 examples in 57 groups."
     assert shown.marked == (False, False, False, True, False)
     auc = shown.rows[0][1]
