@@ -39,7 +39,8 @@ class Edit:
 
     ``fn(rows, where)`` gets ``[row, width]`` and an `EditRows`, and returns the same shape; it must not write in place.
     ``at`` is ``"all"``, a mark of the prompt set (``"last"``, ``"t_inst"`` ...) or a span ``(mark, mark)``, both ends
-    included. ``when`` limits it to prompt tokens or generated tokens.
+    included. ``when`` limits it to prompt tokens or generated tokens. ``width`` is that of the rows that ``fn`` takes,
+    checked before the run; ``None`` if it takes any.
 
     Raises:
         EditError: ``when`` is unknown, or a mark is combined with ``generated`` (marks lie in the prompt).
@@ -50,6 +51,7 @@ class Edit:
     at: At = "all"
     when: When = "both"
     name: str = "edit"
+    width: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "site", Site.parse(self.site))
@@ -81,7 +83,7 @@ def add(site: Site | str, vector: Any, coeff: float = 1.0, *, at: At = "all", wh
         tensor([2., 2., 2., 2.])
     """
     direction = _vector(vector)
-    return Edit(Site.parse(site), lambda x, _: x + coeff * direction.to(x), at, when, f"add({coeff:g})")
+    return Edit(Site.parse(site), lambda x, _: x + coeff * direction.to(x), at, when, f"add({coeff:g})", len(direction))
 
 
 def scale(site: Site | str, factor: float, *, at: At = "all", when: When = "both") -> Edit:
@@ -117,7 +119,7 @@ def ablate(
         raise EditError(f"ablate(..., {kind!r}) needs a value")
     if kind == "mean":
         mean = _vector(value)
-        return Edit(site, lambda x, _: mean.to(x).expand_as(x), at, when, "ablate(mean)")
+        return Edit(site, lambda x, _: mean.to(x).expand_as(x), at, when, "ablate(mean)", len(mean))
     if kind == "resample":
         return replace(patch(site, value, at=at, when=when), name="ablate(resample)")
     if kind == "direction":
@@ -126,7 +128,7 @@ def ablate(
         if not norm > 0:
             raise EditError("ablate(..., 'direction') got a vector of norm 0")
         unit = vector / norm
-        return Edit(site, lambda x, _: _project_out(x, unit), at, when, "ablate(direction)")
+        return Edit(site, lambda x, _: _project_out(x, unit), at, when, "ablate(direction)", len(unit))
     raise EditError(f"unknown ablation {kind!r}; one of 'zero', 'mean', 'resample', 'direction'")
 
 
@@ -144,9 +146,11 @@ def patch(site: Site | str, source: Any, *, at: At = "all", when: When = "both")
     if isinstance(source, torch.Tensor):
         if source.ndim != 2:
             raise EditError(f"patch at {site}: the source must be [example, width], got shape {tuple(source.shape)}")
-        return Edit(site, lambda x, rows: _take(source, rows.example, site).to(x), at, when, "patch")
+        width = source.shape[1]
+        return Edit(site, lambda x, rows: _take(source, rows.example, site).to(x), at, when, "patch", width)
     values = source[site].tensor()
-    keys = torch.as_tensor(source.index.example) * _POSITIONS + torch.as_tensor(source.index.position)
+    index = source.index
+    keys = torch.from_numpy(index.example.astype("int64") * _POSITIONS + index.position)
     order = torch.argsort(keys)
     keys, values = keys[order], values[order]
 
@@ -163,7 +167,7 @@ def patch(site: Site | str, source: Any, *, at: At = "all", when: When = "both")
             )
         return values[found].to(x)
 
-    return Edit(site, fn, at, when, "patch")
+    return Edit(site, fn, at, when, "patch", values.shape[1])
 
 
 _POSITIONS = 1 << 32  # larger than any position, so that example and position fit one integer

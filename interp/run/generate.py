@@ -145,7 +145,7 @@ def _generate_batch(
                 so_far = [np.concatenate([prompts.tokens[m], np.array(written[m], dtype=np.int64)]) for m in members]
                 batch = pad_batch(so_far, side=side)
                 ids, mask, position = batch.input_ids, batch.attention_mask, batch.position_ids
-                pos = torch.where(mask.bool(), position, torch.full_like(position, -1))
+                pos = torch.where(mask.bool() & ~done[:, None], position, torch.full_like(position, -1))
                 at = batch.start + batch.lengths - 1
             else:
                 assert mask is not None
@@ -154,7 +154,8 @@ def _generate_batch(
                 position = (lengths + step - 1)[:, None]
                 pos = torch.where(done[:, None], torch.full_like(position, -1), position)
                 at = torch.zeros(len(members), dtype=torch.long)
-            run.cells = Cells(example, pos, lengths)
+            # Without a cache the whole text is computed anew at each step; only its last token is new.
+            run.cells = Cells(example, pos, lengths, lengths + step - 1 if step else None)
             logits, cache = _step(model, hooks, ids, mask, position, at, cache, use_cache)
             chosen = choose(logits, generators).cpu()
             for row, member in enumerate(members):

@@ -67,11 +67,16 @@ def rows_at(prompts: PromptSet, at: AtSpec) -> RowIndex:
 
 @dataclass(frozen=True)
 class Cells:
-    """What each cell of the batch at hand is: the example of each row, the position of each token (-1 on padding)."""
+    """What each cell of the batch at hand is: the example of each row, the position of each token.
+
+    The position is -1 where edits have no business: on padding, and on texts that have ended. Positions before ``new``
+    were there in an earlier pass (generation without a cache), so that they are edited again but not counted again.
+    """
 
     example: Int[torch.Tensor, " batch"]
     pos: Int[torch.Tensor, "batch pos"]
     prompt_length: Int[torch.Tensor, " batch"]
+    new: Int[torch.Tensor, " batch"] | None = None
 
 
 class EditRun:
@@ -80,6 +85,9 @@ class EditRun:
     def __init__(self, model: Model, prompts: PromptSet, edits: Sequence[Edit]) -> None:
         self.edits = tuple(edits)
         self.taps: list[Tap] = [model.resolve(e.site) for e in self.edits]
+        for edit, tap in zip(self.edits, self.taps, strict=True):
+            if edit.width is not None and tap.width and edit.width != tap.width:
+                raise EditError(f"{edit}: it is {edit.width} wide, but rows at {edit.site} are {tap.width} wide here")
         self.fired = [0] * len(self.edits)
         self.cells: Cells | None = None
         self._spans = [self._span(prompts, e) for e in self.edits]
@@ -119,9 +127,13 @@ class EditRun:
             return x
         old = x[row, col]
         new = edit.fn(old, EditRows(cells.example.to(x.device)[row], cells.pos.to(x.device)[row, col]))
-        if new.shape != old.shape:
-            raise EditError(f"{edit}: the function took rows {tuple(old.shape)} and returned {tuple(new.shape)}")
-        self.fired[i] += len(row)
+        if not isinstance(new, torch.Tensor) or new.shape != old.shape:
+            returned = tuple(new.shape) if isinstance(new, torch.Tensor) else type(new).__name__
+            raise EditError(f"{edit}: the function took rows {tuple(old.shape)} and returned {returned}")
+        if cells.new is None:
+            self.fired[i] += len(row)
+        else:
+            self.fired[i] += int((cells.pos >= cells.new[:, None])[row.cpu(), col.cpu()].sum())
         out = x.clone()
         out[row, col] = new.to(x.dtype)
         return out
