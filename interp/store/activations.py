@@ -100,7 +100,11 @@ class Activations:
 
     @classmethod
     def from_tensors(
-        cls, tensors: Mapping[Site | str, Tensor], index: RowIndex, provenance: Provenance, examples: Examples
+        cls,
+        tensors: Mapping[Site, Tensor] | Mapping[str, Tensor],
+        index: RowIndex,
+        provenance: Provenance,
+        examples: Examples,
     ) -> Activations:
         """Wrap tensors ``{site: [row, d]}`` without copying them.
 

@@ -75,7 +75,7 @@ class Examples:
         for name, values in self._all().items():
             kind, plain = _plain(name, values)
             digest.update(json.dumps([name, kind]).encode())
-            digest.update(json.dumps(plain).encode() if isinstance(plain, list) else plain)
+            digest.update(json.dumps(plain).encode() if isinstance(plain, list) else plain.tobytes())
         return digest.hexdigest()
 
     def to_parquet(self) -> bytes:

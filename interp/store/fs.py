@@ -33,18 +33,41 @@ class File(Protocol):
 class Filesystem(Protocol):
     """What the store needs from a file system. Every method may raise `OSError`."""
 
-    def mkdir(self, path: Path) -> None: ...
-    def create(self, path: Path) -> File: ...
-    def append(self, path: Path) -> File: ...
-    def chmod(self, path: Path, mode: int) -> None: ...
-    def rename(self, source: Path, target: Path) -> None: ...
-    def unlink(self, path: Path) -> None: ...
-    def fsync_dir(self, path: Path) -> None: ...
-    def listdir(self, path: Path) -> list[str]: ...
-    def read(self, path: Path) -> bytes: ...
-    def size(self, path: Path) -> int: ...
-    def checksum(self, path: Path) -> str: ...
-    def free_bytes(self, path: Path) -> int: ...
+    def mkdir(self, path: Path) -> None:
+        """Make one directory."""
+
+    def create(self, path: Path) -> File:
+        """Open a new file, private until it is published; an existing one raises."""
+
+    def append(self, path: Path) -> File:
+        """Open an existing file for writing at its end."""
+
+    def chmod(self, path: Path, mode: int) -> None:
+        """Set a file's permissions."""
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename at once, replacing ``target``."""
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+
+    def fsync_dir(self, path: Path) -> None:
+        """Force the names in a directory to the disk."""
+
+    def listdir(self, path: Path) -> list[str]:
+        """Names in a directory, sorted."""
+
+    def read(self, path: Path) -> bytes:
+        """A small file, whole."""
+
+    def size(self, path: Path) -> int:
+        """A file's size in bytes."""
+
+    def checksum(self, path: Path) -> str:
+        """xxh3_128 of a file's bytes."""
+
+    def free_bytes(self, path: Path) -> int:
+        """Bytes that this user may still write on the disk of ``path``."""
 
 
 class OsFile:
@@ -54,17 +77,21 @@ class OsFile:
         self._fd = fd
 
     def write(self, data: Bytes) -> None:
+        """Write all of it, however many calls that takes."""
         view = memoryview(data).cast("B")
         while len(view):
             view = view[os.write(self._fd, view) :]
 
     def fsync(self) -> None:
+        """Force it to the disk, past the drive's cache."""
         _full_fsync(self._fd)
 
     def truncate(self, size: int) -> None:
+        """Cut it."""
         os.ftruncate(self._fd, size)
 
     def close(self) -> None:
+        """Close it once."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -74,26 +101,31 @@ class OsFilesystem:
     """The real thing."""
 
     def mkdir(self, path: Path) -> None:
+        """Make one directory."""
         path.mkdir()
 
     def create(self, path: Path) -> File:
-        """A new file, private until it is published; an existing one raises."""
+        """Exclusive, mode 0600."""
         return OsFile(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
 
     def append(self, path: Path) -> File:
-        """An existing file, for writing at its end."""
+        """For writing at the end."""
         return OsFile(os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)))
 
     def chmod(self, path: Path, mode: int) -> None:
+        """Set permissions."""
         os.chmod(path, mode)
 
     def rename(self, source: Path, target: Path) -> None:
+        """Atomic on one file system."""
         os.replace(source, target)
 
     def unlink(self, path: Path) -> None:
+        """Remove."""
         os.unlink(path)
 
     def fsync_dir(self, path: Path) -> None:
+        """Force the directory's names to the disk."""
         fd = os.open(path, os.O_RDONLY)
         try:
             os.fsync(fd)
@@ -101,18 +133,23 @@ class OsFilesystem:
             os.close(fd)
 
     def listdir(self, path: Path) -> list[str]:
+        """Sorted names."""
         return sorted(os.listdir(path))
 
     def read(self, path: Path) -> bytes:
+        """All bytes."""
         return path.read_bytes()
 
     def size(self, path: Path) -> int:
+        """Size in bytes."""
         return os.stat(path).st_size
 
     def checksum(self, path: Path) -> str:
+        """See `file_checksum`."""
         return file_checksum(path)
 
     def free_bytes(self, path: Path) -> int:
+        """What this user may use, without root's reserve."""
         stats = os.statvfs(path)
         return stats.f_bavail * stats.f_frsize
 

@@ -91,6 +91,7 @@ class PlanEntry(_Model):
 
     @classmethod
     def of(cls, plan: Sequence[ShardPlan]) -> PlanEntry:
+        """From a plan, checked."""
         check_plan(plan)
         return cls(bounds=(0, *(s.example_stop for s in plan)), rows=tuple(s.rows for s in plan))
 

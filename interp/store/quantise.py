@@ -20,7 +20,7 @@ class StoredDtype:
     code: str
     storage: str
     itemsize: int
-    torch: torch.dtype
+    native: torch.dtype
     read: torch.dtype
 
 
@@ -84,18 +84,18 @@ def quantisation_error(x: Float[Tensor, "row d"], q: Quantised) -> float:
 
 def cast_for_storage(x: Tensor, dtype: StoredDtype, what: str) -> Tensor:
     """``x`` in a floating stored dtype; a finite number that would overflow raises instead of becoming infinity."""
-    if x.dtype == dtype.torch:
+    if x.dtype == dtype.native:
         return x
     if not x.dtype.is_floating_point:
         raise ActivationError(
             f"{what} holds {x.dtype}, not floating point numbers; it cannot be stored as {dtype.name}"
         )
-    cast = x.to(dtype.torch)
+    cast = x.to(dtype.native)
     lost = torch.isinf(cast) & torch.isfinite(x)
     if lost.any():
         largest = float(x[lost].abs().max())
         raise ActivationError(
-            f"{what} reaches {largest:g}, which {dtype.name} cannot hold (largest {torch.finfo(dtype.torch).max:g}); "
+            f"{what} reaches {largest:g}, which {dtype.name} cannot hold (largest {torch.finfo(dtype.native).max:g}); "
             "store as bfloat16 or float32"
         )
     return cast

@@ -69,7 +69,8 @@ class RowIndex:
         n = len(example)
         columns = {"example": example, "position": position, "token": token}
         columns["special"] = np.zeros(n, np.bool_) if special is None else special
-        names, codes = ("",), np.zeros(n, np.int16)
+        names: tuple[str, ...] = ("",)
+        codes = np.zeros(n, np.int16)
         if marks is not None and len(marks):
             names = tuple(dict.fromkeys(str(m) for m in marks))
             code = {name: i for i, name in enumerate(names)}
@@ -132,7 +133,7 @@ class RowIndex:
         """xxh3_128 of the columns, independent of any file format."""
         digest = xxhash.xxh3_128(json.dumps([len(self), self.mark_names]).encode())
         for name, dtype in _COLUMNS:
-            digest.update(np.ascontiguousarray(getattr(self, name), np.dtype(dtype).newbyteorder("<")))
+            digest.update(np.ascontiguousarray(getattr(self, name), np.dtype(dtype).newbyteorder("<")).data)
         return digest.hexdigest()
 
     def to_parquet(self) -> bytes:
@@ -186,7 +187,7 @@ def _column(name: str, values: object, dtype: type) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 1:
         raise ActivationError(f"column {name!r} of a row index must be 1-D, got shape {array.shape}")
-    cast = array.astype(dtype, copy=True)
+    cast: np.ndarray = array.astype(dtype, copy=True)
     if array.dtype != cast.dtype and array.size and not np.array_equal(cast, array):
         raise ActivationError(f"column {name!r} of a row index does not fit {np.dtype(dtype).name}")
     cast.flags.writeable = False

@@ -15,7 +15,7 @@ from .fs import Bytes
 from .quantise import STORED, StoredDtype
 
 _STORAGE = {s.code: (s.storage, s.itemsize) for s in STORED.values()}
-_CODES = {s.torch: s.code for s in STORED.values()}
+_CODES = {s.native: s.code for s in STORED.values()}
 _ALIGN = 64
 
 
@@ -51,7 +51,7 @@ def shard_pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
     for tensor in tensors.values():
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         if flat.numel():
-            yield memoryview(flat.view(torch.uint8).numpy())
+            yield flat.view(torch.uint8).numpy().data
 
 
 def map_shard(path: Path, size: int, layout: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, np.ndarray]:
@@ -80,13 +80,11 @@ def map_shard(path: Path, size: int, layout: Mapping[str, tuple[str, tuple[int, 
         length = int(np.prod(shape, dtype=np.int64)) * itemsize
         if not isinstance(entry, dict) or entry.get("dtype") != code or entry.get("shape") != list(shape):
             raise StoreCorruptError(f"{path} should hold {name!r} as {code} {list(shape)}, its header says {entry}")
-        offsets = entry.get("data_offsets")
-        if not _is_span(offsets, length, size - start):
-            raise StoreCorruptError(
-                f"{path} places {name!r} at {offsets}, which is not {length:,} bytes inside the file"
-            )
+        span = _span(entry.get("data_offsets"), length, size - start)
+        if span is None:
+            raise StoreCorruptError(f"{path} does not place {name!r} at {length:,} bytes inside the file: {entry}")
         # A plain array, not np.memmap: the subclass costs at every indexing.
-        data = np.asarray(whole)[start + offsets[0] : start + offsets[1]]
+        data = np.asarray(whole)[start + span.start : start + span.stop]
         arrays[name] = np.frombuffer(data, dtype=storage).reshape(shape) if length else np.zeros(shape, storage)
     return arrays
 
@@ -105,7 +103,9 @@ def _read_header(path: Path, whole: np.ndarray) -> tuple[int, dict]:
     return 8 + length, header
 
 
-def _is_span(offsets: object, length: int, room: int) -> bool:
+def _span(offsets: object, length: int, room: int) -> slice | None:
+    """Offsets as a slice, if they are two numbers, ``length`` apart and inside the data."""
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(o) is int for o in offsets):
-        return False
-    return 0 <= offsets[0] <= offsets[1] <= room and offsets[1] - offsets[0] == length
+        return None
+    start, stop = offsets
+    return slice(start, stop) if 0 <= start <= stop <= room and stop - start == length else None

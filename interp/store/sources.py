@@ -25,11 +25,19 @@ _MAPS = 128
 class RowSource(Protocol):
     """Rows of one site, addressed by number; what it returns is always a copy."""
 
-    shape: tuple[int, int]
-    dtype: torch.dtype
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and row length."""
 
-    def span(self, start: int, stop: int) -> Tensor: ...
-    def gather(self, rows: np.ndarray) -> Tensor: ...
+    @property
+    def dtype(self) -> torch.dtype:
+        """What reading gives."""
+
+    def span(self, start: int, stop: int) -> Tensor:
+        """Rows ``start`` .. ``stop - 1``."""
+
+    def gather(self, rows: np.ndarray) -> Tensor:
+        """These rows, in this order; the numbers are valid."""
 
 
 class MemorySource:
@@ -41,9 +49,11 @@ class MemorySource:
         self.dtype = tensor.dtype
 
     def span(self, start: int, stop: int) -> Tensor:
+        """A copy of consecutive rows."""
         return self._tensor[start:stop].clone()
 
     def gather(self, rows: np.ndarray) -> Tensor:
+        """A copy of any rows."""
         return self._tensor[torch.from_numpy(rows).to(self._tensor.device)]
 
 
@@ -60,6 +70,7 @@ class ShardMaps:
         self._guard = threading.Lock()
 
     def width(self, site: str) -> int:
+        """Row length of a site."""
         return self._sites[site]
 
     def arrays(self, number: int) -> dict[str, np.ndarray]:
@@ -87,13 +98,16 @@ class ShardSource:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """Rows and row length."""
         return int(self.maps.starts[-1]), self.maps.width(self.site)
 
     @property
     def dtype(self) -> torch.dtype:
+        """What reading gives."""
         return self.maps.dtype.read
 
     def span(self, start: int, stop: int) -> Tensor:
+        """A copy of consecutive rows."""
         out, view = self._empty(stop - start)
         starts = self.maps.starts
         first = int(np.searchsorted(starts, start, "right")) - 1

@@ -25,7 +25,7 @@ class StoredTensors:
 
 
 def stored_tensors(
-    identity: Identity, shard: ShardPlan, tensors: Mapping[Site | str, Tensor | Quantised]
+    identity: Identity, shard: ShardPlan, tensors: Mapping[Site, Tensor | Quantised] | Mapping[str, Tensor | Quantised]
 ) -> StoredTensors:
     """Check sites and shapes, then cast or quantise.
 

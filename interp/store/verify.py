@@ -30,7 +30,10 @@ from .shardfile import map_shard, tensor_layout
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: ``missing``, ``corrupt``, ``duplicate``, ``foreign``, ``orphan``, ``torn``, ``incomplete``."""
+    """One thing that is wrong.
+
+    ``kind`` is ``missing``, ``corrupt``, ``duplicate``, ``foreign``, ``orphan``, ``torn`` or ``incomplete``.
+    """
 
     kind: str
     file: str
@@ -183,14 +186,13 @@ def _check_shard(path: Path, header: Header, line: ShardLine) -> list[Problem]:
 
 def _check_strangers(path: Path, names: list[str], listed: dict[str, FileEntry], done: set[int]) -> Iterator[Problem]:
     """Files that the manifest does not list."""
-    by_checksum = {entry.xxh3_128: entry.name for entry in listed.values()}
-    small = {_checksum(path / name): name for name in (HEADER_NAME, LINES_NAME)}
+    known = {entry.xxh3_128: entry.name for entry in listed.values()}
+    known.update({_checksum(path / name) or "": name for name in (HEADER_NAME, LINES_NAME)})
     writing = is_locked(path)
     for name in names:
         if name in listed or name in (HEADER_NAME, LINES_NAME, LOCK_NAME):
             continue
-        checksum = _checksum(path / name)
-        original = {**by_checksum, **small}.get(checksum) if checksum else None
+        original = known.get(_checksum(path / name) or "unreadable")
         if TEMPORARY.fullmatch(name):
             if not writing and not writer_is_alive(name):
                 yield Problem("orphan", name, "left by a writer that died; the next writer removes it")

@@ -70,7 +70,7 @@ class StoreWriter:
         plan: Sequence[ShardPlan],
         provenance: Provenance,
         *,
-        sites: Mapping[Site | str, int],
+        sites: Mapping[Site, int] | Mapping[str, int],
         dtype: str | torch.dtype,
         at: str | Sequence[str],
         examples: Examples,
@@ -147,7 +147,9 @@ class StoreWriter:
         """Numbers of the shards still to be committed, in order; empty when the store is complete."""
         return tuple(shard.k for shard in self.plan if shard.k not in self._lines)
 
-    def commit(self, k: int, tensors: Mapping[Site | str, Tensor | Quantised], index: RowIndex) -> None:
+    def commit(
+        self, k: int, tensors: Mapping[Site, Tensor | Quantised] | Mapping[str, Tensor | Quantised], index: RowIndex
+    ) -> None:
         """Write shard ``k`` and make it durable: ``{site: [rows, width]}``, and what each row is.
 
         Floating tensors of another dtype are cast; for an int8 store they are quantised, unless given as `Quantised`.

@@ -1,8 +1,8 @@
 """A file system that fails, or loses power, at one chosen call.
 
-It works on real files and keeps beside them what a disk would hold: bytes as of the last fsync, and names as of the last
-fsync of their directory. `lose_power` puts the real directory into that state, or into one between it and the present,
-since a real disk may have kept any part of what was not yet forced to it.
+It works on real files and keeps beside them what a disk would hold: bytes as of the last fsync, and names as of the
+last fsync of their directory. `lose_power` puts the real directory into that state, or into one between it and the
+present, since a real disk may have kept any part of what was not yet forced to it.
 """
 
 from __future__ import annotations

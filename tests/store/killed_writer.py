@@ -1,7 +1,7 @@
 """A process that forks writers on demand, so that a test can kill them: one line "PATH" in, the writer's number out.
 
-Libraries load here, once, so that the writers differ in nothing but the moment at which they die. When a writer has ended
-a second line says how.
+Libraries load here, once, so that the writers differ in nothing but the moment at which they die. When a writer has
+ended, a second line says how.
 """
 
 from __future__ import annotations

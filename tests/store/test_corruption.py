@@ -1,7 +1,8 @@
-"""Every file of a store flipped, truncated, deleted and duplicated in turn: `verify` names it, and no reader is fooled."""
+"""Every file of a store flipped, truncated, deleted and duplicated: `verify` names it, and no reader is fooled."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from interp.errors import InterpError, StoreCorruptError, StoreError
 from interp.store import StoreWriter, open_store, verify
+from interp.store.commit import _start_time, boot_id
 from tests.store.building import all_values, shard_index, shard_tensors, tiny, write
 
 OPTIONS = tiny(dtype="float32", shards=3)
@@ -172,9 +174,7 @@ def test_a_torn_last_line_is_ignored_by_readers_named_by_verify_and_cut_by_the_n
 
 
 def test_files_of_a_dead_writer_are_removed_and_those_of_a_living_one_are_not(store: Path) -> None:
-    from interp.store.commit import _start_time, boot_id
-
-    parent = __import__("os").getppid()
+    parent = os.getppid()
     dead = [".tmp-00000000-1-1-0", f".tmp-{boot_id()}-{2**22 + 1}-5-0", f".tmp-{boot_id()}-{parent}-1-0"]
     alive = f".tmp-{boot_id()}-{parent}-{_start_time(parent)}-0"
     for name in (*dead, alive):

@@ -28,7 +28,7 @@ def test_floats_come_back_bit_for_bit(dtype: str, scratch: Path) -> None:
     write(scratch / "s", options)
     acts = open_store(scratch / "s")
     for site in options["sites"]:
-        wanted = all_values(options, site).to(STORED[dtype].torch)
+        wanted = all_values(options, site).to(STORED[dtype].native)
         assert acts[site].dtype == wanted.dtype
         assert torch.equal(acts[site].tensor(), wanted)
         shuffled = torch.randperm(len(acts))
@@ -194,7 +194,7 @@ def test_labels_of_every_kind_survive(kind: str, scratch: Path) -> None:
 
 
 def test_labels_that_cannot_be_stored_are_named() -> None:
-    with pytest.raises(StoreError, match="'labels' .* cannot be stored"):
+    with pytest.raises(StoreError, match=r"'labels' .* cannot be stored"):
         Examples(("a",), labels=np.array([{1, 2}], dtype=object)).to_parquet()
     with pytest.raises(ActivationError, match="'b' appears twice"):
         Examples(("a", "b", "b"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "at": ({"at": ("last", "t_inst")}, "at: the store has all, this run has last, t_inst"),
     "sites": ({"sites": {"z.1": 4}}, r"sites: the store has resid_post.0 \(8\), z.1 \(4\), this run has z.1 \(4\)"),
     "labels": ({"examples": Examples(OPTIONS["examples"].ids)}, "examples: the store has"),
-    "plan": ({"plan": plan_shards(LENGTHS, 1, 100)}, "plan: the store has 4 shards .* this run has 1 shards"),
+    "plan": ({"plan": plan_shards(LENGTHS, 1, 100)}, r"plan: the store has 4 shards .* this run has 1 shards"),
 }
 
 
@@ -88,7 +89,7 @@ def test_commits_that_do_not_fit_the_plan_are_refused_and_leave_nothing(scratch:
                 writer.commit(*arguments)
         assert sorted(f.name for f in (scratch / "s").iterdir()) == before
         writer.commit(0, tensors, index)
-        with pytest.raises(StoreMismatchError, match="shard 0 .* is there already"):
+        with pytest.raises(StoreMismatchError, match=r"shard 0 .* is there already"):
             writer.commit(0, tensors, index)
         with pytest.raises(StoreError, match="3 of 4 shards are missing"):
             writer.finish()
@@ -142,9 +143,10 @@ def test_ctrl_c_leaves_a_store_that_resumes(scratch: Path) -> None:
             raise KeyboardInterrupt
 
     expected = write(scratch / "whole", OPTIONS)
-    with pytest.raises(KeyboardInterrupt), StoreWriter.open(scratch / "s", **OPTIONS) as writer:
+    with StoreWriter.open(scratch / "s", **OPTIONS) as writer:
         writer.commit(0, shard_tensors(OPTIONS, 0), shard_index(OPTIONS, 0))
-        writer.commit(1, Interrupted(), shard_index(OPTIONS, 1))
+        with pytest.raises(KeyboardInterrupt):
+            writer.commit(1, Interrupted(), shard_index(OPTIONS, 1))
     assert not (scratch / "s" / "lock").exists()
     assert write(scratch / "s", OPTIONS) == expected
 
@@ -156,10 +158,10 @@ def test_a_plan_covers_every_example_once_and_keeps_to_its_size(seed: int) -> No
     assert [s.k for s in plan] == list(range(len(plan)))
     assert plan[0].example_start == 0
     assert plan[-1].example_stop == 50
-    assert all(a.example_stop == b.example_start for a, b in zip(plan, plan[1:], strict=False))
+    assert all(a.example_stop == b.example_start for a, b in pairwise(plan))
     assert all(s.rows == counts[s.example_start : s.example_stop].sum() and 0 < s.rows <= 12 for s in plan)
     # Greedy: no shard could have taken the first rows of the next one.
-    assert all(a.rows + counts[b.example_start] > 12 for a, b in zip(plan, plan[1:], strict=False))
+    assert all(a.rows + counts[b.example_start] > 12 for a, b in pairwise(plan))
 
 
 def test_plans_at_the_edges() -> None:
