@@ -35,7 +35,7 @@ def rotate(x: Float[Tensor, "problem row d"], s: Float[Tensor, "problem row"]) -
     mean = torch.einsum("kn,knd->kd", s, x) / s.sum(1, keepdim=True)
     root = s.sqrt()[..., None]
     x = x - mean[:, None]
-    rows = x * root
+    rows = x if bool((s == 1).all()) else x * root
     if x.shape[2] <= x.shape[1]:
         spectrum, basis = torch.linalg.eigh(torch.matmul(rows.transpose(1, 2), rows))
         return Rotated(torch.matmul(x, basis), spectrum.clamp_min(0), mean, basis, None)

@@ -115,13 +115,18 @@ def _fit_chunk(
 ) -> tuple[Tensor, Tensor, Tensor]:
     rotated = rotate(x, s)
     # The last column is the intercept's. Rows of weight 0 become zeros; weights of 0 and 1 are then not needed.
-    z = torch.cat([rotated.z, torch.ones_like(s)[..., None]], dim=-1) * (s > 0)[..., None]
-    s = None if bool(((s == 0) | (s == 1)).all()) else s
+    z = x.new_ones(*x.shape[:2], rotated.z.shape[2] + 1)
+    z[..., :-1] = rotated.z
+    unused = s <= 0
+    if bool(unused.any()):
+        z[unused] = 0.0
+    weights = None if bool((unused | (s == 1)).all()) else s
+    z32 = z.float()
     u = y.new_zeros(*y.shape[:2], z.shape[2])
-    u[..., -1] = torch.logit(_share(y, z[..., -1] if s is None else s))
-    rough, _ = _Newton(z.float(), z.float(), rotated.spectrum, y, s, ridge, u, ROUGH).run(max_steps)
+    u[..., -1] = torch.logit(_share(y, s))
+    rough, _ = _Newton(z32, z32, rotated.spectrum, y, weights, ridge, u, ROUGH).run(max_steps)
     u = torch.where(torch.isfinite(rough).all(-1, keepdim=True), rough.double(), u)
-    u, error = _Newton(z, z.float(), rotated.spectrum, y, s, ridge, u, tol).run(max_steps)
+    u, error = _Newton(z, z32, rotated.spectrum, y, weights, ridge, u, tol).run(max_steps)
     coef = rotated.back(u[..., :-1])
     return coef, u[..., -1] - torch.matmul(coef, rotated.mean[..., None])[..., 0], error
 
