@@ -51,7 +51,7 @@ def _through_kaleido(figure: Figure, suffix: str, dpi: float, why: list[str]) ->
         # Kaleido raises its own, plotly's and asyncio's errors here; the cause stays attached.
         needs = f" (it has {'; '.join(why[:4])})" if why else ""
         lines = str(error).strip().splitlines()
-        first = lines[0] if lines else type(error).__name__
+        first = lines[0].rstrip(".") if lines else type(error).__name__
         raise ReportError(
             f"this figure needs kaleido and a Chrome for .{suffix}{needs}, and that failed: {first}. Install Chrome "
             "(plotly_get_chrome does it), or export to .html, which needs neither"

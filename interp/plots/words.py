@@ -24,7 +24,7 @@ def caption(report: Report, measure: str) -> str:
     """The line under a figure of the report's kind."""
     if report.kind != "probe":
         return ""
-    return f"{measure} on held-out data by layer, with what luck, the input alone or an untrained model reach the same way."
+    return f"{measure} on held-out data by layer, with what luck, the input alone or an untrained model reach."
 
 
 def _has(report: Report, name: str) -> bool:
