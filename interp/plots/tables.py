@@ -72,7 +72,7 @@ def table(report: Report, columns: Sequence[str] | None = None, title: str = "Re
     every row goes into the note instead. The row whose ``site`` is ``meta["best_site"]`` is marked.
 
     >>> from interp.provenance import Provenance
-    >>> row = {"site": "resid_post.3", "auc": 0.934, "auc_lo": 0.9, "auc_hi": 0.961, "p": 0.0004}
+    >>> row = {"site": "resid_post.3", "auc": 0.934, "auc_lo": 0.9, "auc_hi": 0.961, "p_max": 0.0004}
     >>> shown = table(Report("probe", "T", "H.", [row], Provenance("a1", "tiny")))
     >>> [cell.text + " " + cell.extra for cell in shown.rows[0]]
     ['resid_post.3 ', '0.93 [0.90, 0.96]', '4.0×10⁻⁴ ']
