@@ -1,8 +1,8 @@
 """Models whose truth is known: does a method find what is there, and nothing where nothing is?
 
 >>> from interp import testbeds
->>> testbeds.names()
-('induction',)
+>>> "induction" in testbeds.names()
+True
 >>> [edge.name for edge in testbeds.truth("induction").edges if edge.true][:2]
 ['input->a0.h0<v>', 'input->a1.h0<v>']
 """

@@ -6,13 +6,20 @@ from interp import testbeds
 from interp.errors import BedError
 
 
-def test_shipped_files_are_what_building_makes(tmp_path):
-    for name in testbeds.names():
-        made, shipped = testbeds.build(name, tmp_path / name, seed=0), testbeds.path(name)
-        assert sorted(p.name for p in made.iterdir()) == sorted(p.name for p in shipped.iterdir())
-        for file in made.iterdir():
-            assert file.read_bytes() == (shipped / file.name).read_bytes(), f"{name}/{file.name} differs; build it anew"
-        assert sum(p.stat().st_size for p in made.iterdir()) < 5e6
+def test_shipped_induction_is_what_building_makes(tmp_path):
+    made, shipped = testbeds.build("induction", tmp_path / "bed", seed=0), testbeds.path("induction")
+    assert sorted(p.name for p in made.iterdir()) == sorted(p.name for p in shipped.iterdir())
+    for file in made.iterdir():
+        assert file.read_bytes() == (shipped / file.name).read_bytes(), f"induction/{file.name} differs; build it anew"
+
+
+@pytest.mark.parametrize("name", testbeds.names())
+def test_a_shipped_bed_is_whole_small_and_free_of_pickles(name):
+    files = [p for p in testbeds.path(name).rglob("*") if p.is_file()]
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= {p.name for p in files}
+    assert {p.suffix for p in files} <= {".md", ".json", ".jsonl", ".safetensors"}
+    assert sum(p.stat().st_size for p in files) < 20e6
+    assert testbeds.truth(name)
 
 
 def test_another_seed_makes_another_model(tmp_path):
