@@ -8,6 +8,7 @@ from .examples import Examples
 from .opening import open_store
 from .plan import ShardPlan, plan_shards
 from .quantise import Quantised, quantise
+from .repair import repair
 from .rows import RowIndex
 from .startup import size_text
 from .verify import Problem, VerifyResult, verify
@@ -28,6 +29,7 @@ __all__ = [
     "open_store",
     "plan_shards",
     "quantise",
+    "repair",
     "size_text",
     "verify",
 ]

@@ -68,11 +68,16 @@ def stage(fs: Filesystem, directory: Path, pieces: Iterable[Bytes]) -> Staged:
         return Staged(path, found, size)
 
 
-def publish(fs: Filesystem, directory: Path, files: dict[str, Staged]) -> None:
-    """Give staged files their final names and make the names durable."""
-    final = [directory / name for name in files]
-    with removed_on_error(fs, [*(staged.temporary for staged in files.values()), *final]):
+def publish(fs: Filesystem, directory: Path, files: dict[str, Staged], replace: bool = False) -> None:
+    """Give staged files their final names and make the names durable.
+
+    On any exception the files are removed again, unless they ``replace`` others.
+    """
+    removed = [staged.temporary for staged in files.values()]
+    with removed_on_error(fs, removed):
         for name, staged in files.items():
+            if not replace:
+                removed.append(directory / name)
             fs.rename(staged.temporary, directory / name)
         fs.fsync_dir(directory)
 

@@ -275,6 +275,24 @@ def read_lines(fs: Filesystem, directory: Path, header: Header) -> Listing:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
 
 
+def salvage_lines(fs: Filesystem, directory: Path, header: Header) -> tuple[ShardLine, ...]:
+    """Every line of ``shards.jsonl`` that is whole, planned and listed once, whatever lies between them."""
+    path = directory / LINES_NAME
+    pieces = fs.read(path).split(b"\n") if path.exists() else []
+    lines: dict[int, ShardLine] = {}
+    repeated = set()
+    for piece in pieces:
+        try:
+            line = _decode_line(piece, header.key)
+            _check_lines([line], header, path)
+        except (ValueError, RecursionError, StoreCorruptError):
+            continue
+        if line.k in lines and lines[line.k] != line:
+            repeated.add(line.k)
+        lines[line.k] = line
+    return tuple(line for k, line in lines.items() if k not in repeated)
+
+
 def result_hash(key: str, lines: Sequence[ShardLine]) -> str:
     """xxh3_128 over the key and, in shard order, the checksums of values and row metadata; no time, no path."""
     ordered = sorted(lines, key=lambda line: line.k)

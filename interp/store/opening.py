@@ -71,7 +71,7 @@ def _checked_bytes(path: Path, entry: FileEntry) -> bytes:
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise StoreCorruptError(f"{file} is missing, but the manifest lists it; run `interp verify {path}`") from None
+        raise StoreCorruptError(f"{file} is missing, but listed; run `interp verify {path}`") from None
     except OSError as error:
         raise StoreError(f"cannot read {file}: {error.strerror}") from error
     if len(data) != entry.bytes or xxhash.xxh3_128_hexdigest(data) != entry.xxh3_128:

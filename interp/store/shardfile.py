@@ -63,9 +63,7 @@ def map_shard(path: Path, size: int, layout: Mapping[str, tuple[str, tuple[int, 
     try:
         whole = np.memmap(path, dtype=np.uint8, mode="r")
     except FileNotFoundError:
-        raise StoreCorruptError(
-            f"{path} is missing, but the manifest lists it; run `interp verify {path.parent}`"
-        ) from None
+        raise StoreCorruptError(f"{path} is missing, but listed; run `interp verify {path.parent}`") from None
     except (OSError, ValueError) as error:
         raise StoreCorruptError(f"{path} cannot be mapped: {error}") from error
     if whole.size != size:

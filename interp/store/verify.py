@@ -77,10 +77,10 @@ def verify(path: str | Path) -> VerifyResult:
     listing, found = _check_listing(path, header)
     problems += found
     listed = {header.examples.name: header.examples}
-    problems += _check_examples(path, header)
+    problems += check_examples(path, header)
     for line in listing.lines:
         listed[line.values.name], listed[line.index.name] = line.values, line.index
-        problems += _check_shard(path, header, line)
+        problems += check_shard(path, header, line)
     problems += _check_strangers(path, names, listed, {line.k for line in listing.lines})
     planned = len(header.identity.plan.rows)
     complete = len(listing.lines) == planned
@@ -148,7 +148,8 @@ def _check_bytes(path: Path, entry: FileEntry) -> Problem | None:
     return None
 
 
-def _check_examples(path: Path, header: Header) -> list[Problem]:
+def check_examples(path: Path, header: Header) -> list[Problem]:
+    """What is wrong with the table of examples."""
     problem = _check_bytes(path, header.examples)
     if problem is None:
         try:
@@ -158,7 +159,7 @@ def _check_examples(path: Path, header: Header) -> list[Problem]:
     return [problem] if problem else []
 
 
-def _check_shard(path: Path, header: Header, line: ShardLine) -> list[Problem]:
+def check_shard(path: Path, header: Header, line: ShardLine) -> list[Problem]:
     """Bytes of both files, then that they hold what the manifest says: tensors, shapes, rows."""
     identity, problems = header.identity, []
     problem = _check_bytes(path, line.values)
