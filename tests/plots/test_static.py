@@ -117,9 +117,11 @@ def test_the_users_matplotlib_settings_neither_matter_nor_change(make_probe):
         assert matplotlib.rcParams["font.size"] == 30
 
 
-@pytest.mark.parametrize("layers", [0, 1, 80])
-@pytest.mark.parametrize("kinds", [("resid_post",), ("resid_post", "attn_out", "mlp_out", "resid_mid")])
+FOUR = ("resid_post", "attn_out", "mlp_out", "resid_mid")
+
+
 @pytest.mark.parametrize("theme", ["paper", "screen"])
+@pytest.mark.parametrize(("layers", "kinds"), [(0, FOUR[:1]), (1, FOUR[:1]), (80, FOUR[:1]), (80, FOUR)])
 def test_nothing_is_clipped_and_the_legend_covers_nothing(make_probe, layers, kinds, theme):
     report = make_probe(layers, kinds, title="A rather long title about the number of the subject of the sentence")
     figure = accuracy_by_layer(report, theme=theme)

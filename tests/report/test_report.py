@@ -34,7 +34,7 @@ rows_of_scalars = st.lists(st.dictionaries(names, scalars | st.lists(scalars, ma
 trees = st.recursive(scalars, lambda t: st.lists(t, max_size=3) | st.dictionaries(names, t, max_size=3), max_leaves=8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(rows=rows_of_scalars, meta=st.dictionaries(names, trees, max_size=3), warnings=st.lists(st.text(), max_size=2))
 def test_json_gives_every_value_back(rows, meta, warnings):
     made = make(rows, meta=meta, warnings=warnings)
@@ -51,7 +51,7 @@ def test_json_gives_every_value_back(rows, meta, warnings):
             assert repr(after[name]) == repr(value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rows=st.lists(st.fixed_dictionaries({"x": st.floats(), "n": st.integers(), "s": st.text()}), max_size=5))
 def test_csv_keeps_every_digit(rows):
     read = list(csv.DictReader(io.StringIO(make(rows).to_csv(), newline="")))
