@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from .checks import Doctor
+from .probes import Demo, Probe
 from .stores import Capture, Show, Verify
 from .testbeds import Testbed
 
 COMMANDS: dict[str, Callable[..., Any]] = {
+    "demo": Demo,
     "doctor": Doctor,
+    "probe": Probe,
     "capture": Capture,
     "verify": Verify,
     "show": Show,
