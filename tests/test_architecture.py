@@ -22,7 +22,7 @@ FLOORS = [
     {"metrics", "splits", "doctor"},
     {"directions", "probes", "circuits", "weights", "memorisation", "safety", "sae"},
     {"testbeds"},
-    {"plots"},
+    {"plots", "bench"},
     {"cli"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
