@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -100,6 +101,23 @@ def test_the_lock_pins_every_dependency_and_no_machine():
     }
     assert direct
     assert direct <= pinned, f"`make lock`: {sorted(direct - pinned)} are not in requirements.lock"
+
+
+def test_dependencies_are_what_the_code_imports():
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    trees = [ast.parse(p.read_text(encoding="utf-8")) for p in (ROOT / "interp").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    imported = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"interp"}
+    imported = {name.replace("_", "-") for name in imported}
+    wanted = [Requirement(text) for text in requires("interp") or []]
+    always = {r.name for r in wanted if r.marker is None}
+    assert imported <= {r.name for r in wanted}, "an import that pyproject.toml does not name"
+    assert always - imported == {"kaleido"}, "only kaleido is used by someone else's hand"
 
 
 def test_a_wheel_holds_data_and_templates(tmp_path):
