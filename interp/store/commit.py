@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ import xxhash
 
 from ..errors import StoreCorruptError, StoreError, StoreFullError
 from .fs import Bytes, Filesystem, default_mode
+from .process import PROCESS, is_running, this_process
 
-TEMPORARY = re.compile(r"\.tmp-(?P<boot>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-(?P<n>\d+)")
+TEMPORARY = re.compile(rf"\.tmp-(?P<process>{PROCESS})-(?P<n>\d+)")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 4 * 2**20
 _counter = itertools.count()
@@ -96,44 +96,13 @@ def removed_on_error(fs: Filesystem, paths: Iterable[Path]) -> Iterator[None]:
 
 def temporary_name() -> str:
     """A name that says which process, of which boot, is writing it."""
-    pid = os.getpid()
-    return f".tmp-{boot_id()}-{pid}-{_start_time(pid) or 0}-{next(_counter)}"
+    return f".tmp-{this_process()}-{next(_counter)}"
 
 
 def writer_is_alive(name: str) -> bool:
-    """Whether the process that made a temporary name still runs (and is not this one, which holds the lock)."""
+    """Whether another process, still running, made a temporary name (this one holds the lock, so it knows its own)."""
     match = TEMPORARY.fullmatch(name)
-    if match is None or match["boot"] != boot_id() or int(match["pid"]) == os.getpid():
-        return False
-    return (_start_time(int(match["pid"])) or 0) == int(match["start"]) and _exists(int(match["pid"]))
-
-
-def boot_id() -> str:
-    """Eight hex digits that change with every boot and every machine."""
-    try:
-        text = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        text = "-".join(os.uname())
-    return xxhash.xxh32_hexdigest(text.encode())
-
-
-def _start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; ``None`` where the system does not say."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    return int(stat.rpartition(")")[2].split()[19])
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return match is not None and match["process"] != this_process() and is_running(match["process"])
 
 
 @contextlib.contextmanager

@@ -55,9 +55,10 @@ class Examples:
         """``ids``, ``labels``, ``groups``, ``pairs`` or another column by name; a miss raises with those that exist."""
         if name == "ids":
             return np.asarray(self.ids, dtype=object)
-        values = self._all().get(name)
+        known_columns = {stored.removeprefix("column:"): values for stored, values in self._all().items()}
+        values = known_columns.get(name)
         if values is None:
-            known = ", ".join(["ids", *self._all()])
+            known = ", ".join(["ids", *known_columns])
             raise ActivationError(f"the examples have no column {name!r}; columns here: {known}")
         return values
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import StoreError, StoreLockedError
+from .process import is_running, this_process
 
 LOCK_NAME = "lock"
 
@@ -17,6 +18,8 @@ class StoreLock:
 
     Raises:
         StoreLockedError: another writer holds the store.
+        StoreError: the file system has no locks.
+        OSError: the lock file cannot be made.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -40,36 +43,21 @@ class StoreLock:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether a writer holds the store now (without disturbing it)."""
-    import fcntl
-
-    try:
-        fd = os.open(directory / LOCK_NAME, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
+    """Whether a writer of this machine holds the store now. Only looks: a reader must not get in a writer's way."""
+    return is_running(_holder(directory / LOCK_NAME))
 
 
 def _acquire(path: Path) -> int:
     import fcntl
 
     while True:
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-        except OSError as error:
-            raise StoreError(f"cannot open the lock of store {path.parent}: {error.strerror}") from error
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
             os.close(fd)
-            by = f" (process {holder})" if holder.isdigit() else ""
+            holder = _holder(path)
+            by = f" (process {holder.split('-')[1]})" if is_running(holder) else ""
             raise StoreLockedError(
                 f"store {path.parent} is being written by another process{by}; wait for it or stop it"
             ) from None
@@ -79,12 +67,20 @@ def _acquire(path: Path) -> int:
         if _same_file(fd, path):
             try:
                 os.ftruncate(fd, 0)
-                os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+                os.pwrite(fd, this_process().encode(), 0)
             except OSError:
                 # The number only makes the message better; a full disk must not stop a resume that may free space.
                 pass
             return fd
         os.close(fd)
+
+
+def _holder(path: Path) -> str:
+    """What the holder of a lock wrote into it, if anything."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
 
 
 def _same_file(fd: int, path: Path) -> bool:

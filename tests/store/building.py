@@ -22,6 +22,7 @@ def tiny(dtype: str = "float32", shards: int = 4, lengths: tuple[int, ...] = LEN
         ids=tuple(f"ex{i}" for i in range(len(lengths))),
         labels=np.arange(len(lengths)) % 2,
         groups=np.array([f"g{i // 2}" for i in range(len(lengths))]),
+        columns={"source": np.arange(len(lengths)) * 10},
         marks={"last": np.array([n - 1 for n in lengths])},
     )
     plan = plan_shards(lengths, bytes_per_row=1, shard_bytes=max(1, -(-sum(lengths) // shards)))

@@ -71,6 +71,7 @@ def test_what_is_known_of_the_rows(acts: Activations) -> None:
     assert (acts["z.1"].shape, len(acts), acts["z.1"].dtype) == ((N, 4), N, torch.float32)
     assert acts.per_row("labels").tolist() == (acts.index.example % 2).tolist()
     assert acts.per_row("ids")[3] == "ex1"
+    assert acts.per_row("source").tolist() == (acts.index.example * 10).tolist()
     assert "z.1" in acts
     assert Site.parse("z.2") not in acts
     assert acts.index.special.sum() == len(LENGTHS)

@@ -13,6 +13,7 @@ import torch
 from interp.errors import StoreError, StoreLockedError
 from interp.store import StoreWriter, describe, open_store, verify
 from interp.store.lock import StoreLock, is_locked
+from interp.store.process import process
 from tests.store.building import all_values, shard_index, shard_tensors, tiny, write
 
 OPTIONS = tiny(shards=4)
@@ -21,7 +22,6 @@ HOLDER = """
 import fcntl, os, sys
 fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
 fcntl.flock(fd, fcntl.LOCK_EX)
-os.pwrite(fd, str(os.getpid()).encode(), 0)
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -49,6 +49,7 @@ def test_a_writer_in_another_process_is_respected_and_its_death_frees_the_store(
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
+        (path / "lock").write_text(process(holder.pid))  # what a `StoreLock` of that process would have written
         with pytest.raises(StoreLockedError, match=rf"process {holder.pid}\b"):
             StoreWriter.open(path, **OPTIONS)
         assert describe(path).being_written
@@ -63,6 +64,7 @@ def test_a_writer_in_another_process_is_respected_and_its_death_frees_the_store(
 
 def test_a_lock_on_a_file_that_was_removed_meanwhile_does_not_count(scratch: Path) -> None:
     first = StoreLock(scratch)
+    assert is_locked(scratch)
     (scratch / "lock").unlink()  # what `release` of another writer does between our open and our flock
     second = StoreLock(scratch)
     assert is_locked(scratch)

@@ -11,7 +11,7 @@ import torch
 
 from interp.errors import InterpError, StoreCorruptError, StoreError
 from interp.store import StoreWriter, open_store, verify
-from interp.store.commit import _start_time, boot_id
+from interp.store.process import process
 from tests.store.building import all_values, shard_index, shard_tensors, tiny, write
 
 OPTIONS = tiny(dtype="float32", shards=3)
@@ -174,9 +174,15 @@ def test_a_torn_last_line_is_ignored_by_readers_named_by_verify_and_cut_by_the_n
 
 
 def test_files_of_a_dead_writer_are_removed_and_those_of_a_living_one_are_not(store: Path) -> None:
-    parent = os.getppid()
-    dead = [".tmp-00000000-1-1-0", f".tmp-{boot_id()}-{2**22 + 1}-5-0", f".tmp-{boot_id()}-{parent}-1-0"]
-    alive = f".tmp-{boot_id()}-{parent}-{_start_time(parent)}-0"
+    running = process(os.getppid())
+    boot, parent, _ = running.split("-")
+    dead = [
+        ".tmp-00000000-1-1-0",
+        f".tmp-{boot}-{2**22 + 1}-0-0",
+        f".tmp-{boot}-{parent}-1-0",
+        f".tmp-{boot}-{2**70}-0-0",
+    ]
+    alive = f".tmp-{running}-0"
     for name in (*dead, alive):
         (store / name).write_bytes(b"half a shard")
     assert named(store) == {name: {"orphan"} for name in dead}

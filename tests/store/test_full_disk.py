@@ -60,6 +60,7 @@ def test_a_disk_that_is_full_from_the_start(small_disk: Path) -> None:
         (small_disk / "ballast").write_bytes(bytes(7 << 20))
     with pytest.raises(StoreFullError):
         write(small_disk / "store", OPTIONS, required_bytes=0)
+    assert (small_disk / "store").exists() is False or not list((small_disk / "store").iterdir())
     (small_disk / "ballast").unlink()
     with StoreWriter.open(small_disk / "store", **OPTIONS, required_bytes=0) as writer:
         assert len(writer.missing()) == 30
