@@ -53,7 +53,7 @@ demo: setup ## probe the shipped model and write an HTML report (< 1 min once se
 	@$(BIN)/interp demo --out demo
 
 test: setup ## everything but slow, gpu and bench: unit, identity, doctests, notebooks
-	@$(PYTEST) $(PARALLEL) --nbmake -rs
+	@$(PYTEST) $(PARALLEL) -rs --nbmake tests interp notebooks/*.ipynb
 
 check: setup ## before each commit: format, lint, types, the fast tests (< 1 min)
 	@$(BIN)/ruff format --check .
