@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ActivationError, NonFiniteError, SplitError
 from ..splits import Folds, grouped_folds
-from ..stats import Permutations, Unit, accuracy, auc, max_null_p, permute_labels
+from ..stats import Permutations, accuracy, auc, max_null_p, permute_labels
 from .crossfit import held_out_scores
 from .nested import inner_results, part_pairs, parts_of, splits_without
 from .result import CVResult, Nested, intervals, pick
@@ -31,7 +31,7 @@ def cross_validate(
     permutations: int = 200,
     bootstrap: int = 2000,
     level: float = 0.95,
-    permute: Unit = "groups",
+    permute: str = "groups",
     nested: bool = True,
     seed: int = 0,
     tol: float = 1e-5,

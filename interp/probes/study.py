@@ -17,7 +17,6 @@ from ..report import Report
 from ..run import capture
 from ..sites import Site
 from ..splits import require_classes, require_distinct_inputs, shared_inputs
-from ..stats import Unit
 from .baselines import last_token, token_counts, visible_tokens
 from .evaluate import cross_validate
 from .findings import Rival, headline, quoted_scores, warnings_of, worth
@@ -53,7 +52,7 @@ def probe(
     permutations: int = 200,
     bootstrap: int = 2000,
     level: float = 0.95,
-    permute: Unit = "groups",
+    permute: str = "groups",
     nested: bool = True,
     untrained: bool = True,
     shared: str = "raise",

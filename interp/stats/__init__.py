@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from .bootstrap import Interval, cluster_bootstrap
 from .multiple import adjust
-from .permutation import Permutations, Unit, max_null_p, permutation_p, permute_labels
+from .permutation import Permutations, max_null_p, permutation_p, permute_labels
 from .scores import accuracy, auc, balanced_accuracy
 
 __all__ = [
     "Interval",
     "Permutations",
-    "Unit",
     "accuracy",
     "adjust",
     "auc",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import StatisticsError
 
 Array = NDArray[Any]
-Method = Literal["logit", "t", "percentile", "bca"]
 METHODS = ("logit", "t", "percentile", "bca")
 CHUNK = 4_000_000
 
@@ -41,7 +40,7 @@ def cluster_bootstrap(
     *,
     replicates: int = 2000,
     level: float = 0.95,
-    method: Method = "percentile",
+    method: str = "percentile",
     units: int | None = None,
     seed: int = 0,
 ) -> Interval:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import StatisticsError
 
 Array = NDArray[Any]
-Unit = Literal["groups", "examples"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def permute_labels(
     count: int,
     *,
     folds: ArrayLike | None = None,
-    unit: Unit = "groups",
+    unit: str = "groups",
     seed: int = 0,
 ) -> Permutations:
     """Draw labellings that are as likely as the observed one if labels have nothing to do with the features.
@@ -63,6 +62,9 @@ def permute_labels(
         groups: the group of each example.
         count: labellings wanted.
         folds: the fold of each example; a group lies in one fold.
+
+    Raises:
+        StatisticsError: another ``unit``.
 
     >>> groups = ["a", "a", "b", "b", "c", "c", "d", "d"]
     >>> drawn = permute_labels([0, 0, 1, 1, 0, 0, 1, 1], groups, 100)
