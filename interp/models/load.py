@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from ..errors import ModelError
 from .model import Model
@@ -64,7 +65,9 @@ def load_model(
         hf = hf.to(_device(device))
     tokenizer = _load_tokenizer(source, local, trust_remote_code, common)
     shown = local.name if local is not None else name
-    return Model.wrap(hf, tokenizer, id=shown, revision=revision)
+    model = Model.wrap(hf, tokenizer, id=shown, revision=revision)
+    _check_causal(model)
+    return model
 
 
 def _local_directory(name: str) -> Path | None:
@@ -112,14 +115,36 @@ def _load_weights(
     bars = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, attn_implementation=attn, trust_remote_code=remote, **extra, **common
-        )
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        hf, found = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, attn_implementation=attn, trust_remote_code=remote,
+            output_loading_info=True, ignore_mismatched_sizes=True, **extra, **common,
+        )  # fmt: skip
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"could not load a causal LM from {source!r}: {error}") from error
     finally:
         if bars:
             hf_logging.enable_progress_bar()
+    # transformers would fill these with random numbers.
+    wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    wrong += [f"{name} has another shape" for name, *_ in sorted(found["mismatched_keys"])]
+    if wrong:
+        what = f"{len(wrong)} weights of {type(hf).__name__}: {', '.join(wrong[:5])}"
+        raise ModelError(f"could not load a causal LM from {source!r}: {what}")
+    return hf
+
+
+def _check_causal(model: Model) -> None:
+    """Raise if the last token changes what the model says at earlier ones: everything here relies on that."""
+    ids = torch.arange(6)[None].repeat(2, 1) % model.sizes.d_vocab
+    ids[1, -1] = 0
+    with torch.inference_mode():
+        logits = model.hf(input_ids=ids.to(model.device), use_cache=False).logits[:, :-1].float()
+    off = float((logits[0] - logits[1]).abs().max() / logits.abs().max().clamp(min=1e-6))
+    if off > (1e-4 if model.dtype in (torch.float32, torch.float64) else 3e-2):
+        raise ModelError(
+            f"{model.id!r} ({model.architecture}) is no causal LM: "
+            f"its last token changes the logits before it by {off:.1%}"
+        )
 
 
 def _load_tokenizer(source: str, local: Path | None, remote: bool, common: dict[str, Any]) -> Any:

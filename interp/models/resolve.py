@@ -9,7 +9,6 @@ plain Hugging Face model, so that a run pays for no wrapper.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -235,8 +234,14 @@ def fused_columns(model: Model, kind: str) -> Columns:
     return split
 
 
-@lru_cache(maxsize=8)
 def _fused_layout(model: Model) -> dict[str, torch.Tensor]:
+    known = model.__dict__.get("_fused_layout")
+    if known is None:
+        known = model.__dict__["_fused_layout"] = _read_fused_layout(model)
+    return known
+
+
+def _read_fused_layout(model: Model) -> dict[str, torch.Tensor]:
     attn = model.parts["blocks"].submodules["attn"]
     fused = _part(model, 0, "attn", "qkv")
     if fused is None:
