@@ -126,8 +126,12 @@ class FaultFilesystem(OsFilesystem):
             self.inodes[file] = Inode(file.read_bytes())
         self.durable_names[directory] = dict(self.inodes)
 
-    def lose_power(self, directory: Path, keep: random.Random | None = None) -> None:
-        """Leave in ``directory`` only what was durable; with ``keep``, also a random part of what was not."""
+    def lose_power(self, directory: Path, keep: random.Random | None = None, harsh: bool = False) -> None:
+        """Leave in ``directory`` only what was durable; with ``keep``, also a random part of what was not.
+
+        An append that was under way leaves earlier, forced bytes alone (as on disks that write whole sectors; SQLite
+        calls it "powersafe overwrite"), unless ``harsh``.
+        """
         if not directory.exists():
             return
         if not self.directories.get(directory, True) and not (keep and keep.random() < 0.5):
@@ -138,30 +142,31 @@ class FaultFilesystem(OsFilesystem):
         durable = dict(self.durable_names.get(directory, {}))
         survivors = {name: inode.durable for name, inode in durable.items()}
         if keep is not None:
-            self._keep_some(survivors, seen, durable, current, keep)
+            self._keep_some(survivors, seen, durable, current, keep, harsh)
         for file in list(directory.iterdir()):
             if file.name != "lock":
                 file.unlink()
         for file, data in survivors.items():
             file.write_bytes(data)
 
-    def _keep_some(self, survivors, seen, durable, current, keep: random.Random) -> None:
+    def _keep_some(self, survivors, seen, durable, current, keep: random.Random, harsh: bool) -> None:
         """Any un-forced change of a name or of bytes may have reached the disk, in any order, torn anywhere."""
         for name in set(durable) - set(seen):
             if keep.random() < 0.5:
                 del survivors[name]
         for name, inode in seen.items():
             if name in durable or keep.random() < 0.5:
-                survivors[name] = self._torn(inode.durable, current.get(name, b""), keep)
+                survivors[name] = self._torn(inode.durable, current.get(name, b""), keep, harsh)
 
     @staticmethod
-    def _torn(durable: bytes, current: bytes, keep: random.Random) -> bytes:
+    def _torn(durable: bytes, current: bytes, keep: random.Random, harsh: bool) -> bytes:
         choice = keep.random()
         if choice < 0.4 or durable == current:
             return durable
         if choice < 0.7:
             return current
-        cut = keep.randint(0, len(current))
+        safe = len(durable) if current.startswith(durable) and not harsh else 0
+        cut = keep.randint(safe, len(current))
         # A grown file whose data never arrived reads as zeros.
         return current[:cut] + bytes(len(current) - cut if choice < 0.85 else 0)
 
