@@ -14,7 +14,7 @@ from .standardise import moments
 BYTES = 256 << 20
 """Memory that the splits of one batch may take."""
 
-Split = tuple[Int[Tensor, "train"], Int[Tensor, "test"]]
+Split = tuple[Int[Tensor, "_"], Int[Tensor, "_"]]
 
 
 def held_out_scores(
@@ -25,7 +25,7 @@ def held_out_scores(
     C: float = 1.0,
     tol: float = 1e-5,
     step: Callable[[int], object] | None = None,
-) -> list[Float[Tensor, "label test"]]:
+) -> list[Float[Tensor, "label _"]]:
     """Log-odds of class 1 for the test rows of each split, from fits and standardisation that saw its training rows
     only.
 

@@ -54,7 +54,7 @@ def headline(result: CVResult, mark: str, rivals: Mapping[str, Rival]) -> str:
         return f"{what} at {mark}: {number} (best: {site}); without a label-permutation null this may be luck."
     if p > ALPHA:
         return (
-            f"No site at {mark} separates {what} better than shuffled labels do "
+            f"No site at {mark} separates '{high}' from '{low}' better than shuffled labels do "
             f"(best: {site}, AUC {float(result.auc.estimate[result.best]):.2f}, p = {p:.2g} over all sites)."
         )
     beaten = [f"{r.name} ({r.auc:.2f})" for r in rivals.values() if r.beaten]
