@@ -125,11 +125,11 @@ class _Point:
         for point in self.changes:
             assert point.changed_by is not None
             x, point.changed_by = x + point.changed_by.reshape(x.shape), None
-        before = x
         for tap, write in self.writes:
             x = tap.merge(x, write(tap.select(x)))
         if self.writes and self.tap.around is not None:
-            self.changed_by = x - before
+            # Against the tensor as it came: it is the one that went around, also in the graph of a gradient.
+            self.changed_by = x - tensor.reshape(x.shape)
         for tap, read in self.reads:
             read(tap.select(x))
         changed = None

@@ -68,7 +68,12 @@ class Buffers:
             hint = ""
             if self._dtype == torch.float16:
                 hint = "; float16 overflows above 65504: capture with dtype='bfloat16' or 'float32'"
+            where = row_text(prompts, index, row)
             raise NonFiniteError(
-                f"NaN or infinity at site {site}, example {prompts.ids[int(index.example[row])]!r}, "
-                f"position {int(index.position[row])} ({int(bad.sum())} rows of {len(bad)} in this part){hint}"
+                f"NaN or infinity at site {site}, {where} ({int(bad.sum())} rows of {len(bad)} in this part){hint}"
             )
+
+
+def row_text(prompts: PromptSet, index: RowIndex, row: int) -> str:
+    """A row's example and position, for messages."""
+    return f"example {prompts.ids[int(index.example[row])]!r}, position {int(index.position[row])}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 from ..edits import Edit
@@ -14,6 +16,7 @@ from ..models import Model
 from ..prompts import PromptSet
 from ..store import Activations, Examples
 from .budget import check_memory
+from .buffers import row_text
 from .job import SiteSpec, make_job, run_examples, run_in_memory
 from .moments import Moments, MomentsSink, row_classes
 from .progress import Progress
@@ -42,8 +45,8 @@ def capture(
     """Activations of ``prompts`` at ``sites`` and tokens ``at``, as rows in the input's order.
 
     Computes only what is asked: the pass stops after the last site; identical prompts and shared prefixes are computed
-    once; prompts are batched by length. With ``out`` rows go to a store, shard by shard; the same call again resumes it,
-    or returns at once when it is complete.
+    once; prompts are batched by length. With ``out`` rows go to a store, shard by shard; the same call again resumes
+    it, or returns at once when it is complete.
 
     Args:
         sites: ``"resid_post"`` (every layer), ``"resid_post.2,mlp_out.1"``, `Site` values, or a list of these.
@@ -101,7 +104,7 @@ def capture_stats(
     sites: SiteSpec,
     *,
     at: AtSpec = "all",
-    by: str | Sequence[Any] | None = None,
+    by: str | Sequence[Any] | np.ndarray | None = None,
     covariance: bool = False,
     top_k: int = 0,
     edits: Sequence[Edit] = (),
@@ -117,7 +120,7 @@ def capture_stats(
         top_k: also the ``k`` largest values of every column, and the rows that have them.
 
     Raises:
-        PromptError: ``by`` names nothing; and what `capture` raises.
+        PromptError: ``by`` names nothing, or ``top_k`` is more than there are rows; and what `capture` raises.
 
     Source: pairwise updates after Chan, Golub and LeVeque (1983).
 
@@ -132,7 +135,10 @@ def capture_stats(
     classes, names = row_classes(job.index.example, _class_values(prompts, by))
     scatter = 8 * len(names) * sum(w * w for w in job.widths.values()) if covariance else 0
     check_memory(scatter, "the covariances", advice="ask for fewer sites or classes")
-    sink = MomentsSink(job.widths, classes, len(names), covariance=covariance, top_k=top_k)
+    if not 0 <= top_k <= len(job.index):
+        raise PromptError(f"top_k={top_k}: there are {len(job.index)} rows")
+    where = partial(row_text, prompts, job.index)
+    sink = MomentsSink(job.widths, classes, len(names), covariance=covariance, top_k=top_k, where=where)
     with Progress(job.n_tokens, "tok", "statistics", progress) as bar:
         run_examples(job, job.index, 0, len(prompts), sink.put, bar.advance)
     provenance = model.provenance(prompts=prompts.hash)
@@ -146,7 +152,7 @@ def _dtype_name(dtype: str | torch.dtype | None, model: Model) -> str:
     return name
 
 
-def _class_values(prompts: PromptSet, by: str | Sequence[Any] | None) -> Any:
+def _class_values(prompts: PromptSet, by: str | Sequence[Any] | np.ndarray | None) -> Any:
     if by is None or not isinstance(by, str):
         if by is not None and len(by) != len(prompts):
             raise PromptError(f"by= has {len(by)} values for {len(prompts)} prompts")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..edits import Edit
-from ..errors import ModelError, PromptError, PromptTooLongError
+from ..errors import ModelError, NonFiniteError, PromptError, PromptTooLongError
 from ..models import Model
 from ..models.hooks import Hooks
 from ..prompts import PromptSet
@@ -157,6 +157,7 @@ def _generate_batch(
             # Without a cache the whole text is computed anew at each step; only its last token is new.
             run.cells = Cells(example, pos, lengths, lengths + step - 1 if step else None)
             logits, cache = _step(model, hooks, ids, mask, position, at, cache, use_cache)
+            _check_numbers(logits, done, prompts, members, step)
             chosen = choose(logits, generators).cpu()
             for row, member in enumerate(members):
                 # A finished row is fed its last token until the batch ends; nothing of it is kept.
@@ -177,6 +178,16 @@ def _step(
     output = hooks.run(lambda: model.hf(**inputs, past_key_values=cache, use_cache=use_cache), batch=len(ids))
     rows = torch.arange(len(ids), device=device)
     return output.logits[rows, at.to(device)], output.past_key_values if use_cache else None
+
+
+def _check_numbers(
+    logits: torch.Tensor, done: torch.Tensor, prompts: PromptSet, members: np.ndarray, step: int
+) -> None:
+    """Raise on NaN: its argmax is a number, and a text made of such numbers looks like a text."""
+    bad = logits.isnan().any(dim=-1).cpu() & ~done
+    if bool(bad.any()):
+        name = prompts.ids[members[int(bad.nonzero()[0])]]
+        raise NonFiniteError(f"NaN in the logits after {step} new tokens of example {name!r}")
 
 
 def _end_ids(model: Model) -> set[int]:

@@ -18,6 +18,7 @@ from ..models.resolve import Tap
 from ..prompts import PromptSet
 from ..sites import Site
 from ..store import Activations, Examples
+from .budget import check_memory
 from .buffers import Buffers
 from .job import Job, SiteSpec, make_job
 from .passes import Pass, passes
@@ -73,12 +74,17 @@ def grads(
             "gradients are taken at activations: 'logits' is the metric's input, and 'pattern' is not supported"
         )
     mark_positions(prompts, metric_at)
+    needed = 2 * 4 * len(job.index) * job.row_width
+    check_memory(needed, f"{len(job.index):,} rows of {len(job.sites)} sites", advice="ask for fewer sites or tokens")
     run = _GradientRun(job, metric, metric_at)
     todo = passes(prompts.tokens, job.index.example, job.index.position, job.schedule)
     with Progress(job.n_tokens, "tok", "gradients", progress) as bar, run:
         for one in todo:
             run.step(one)
             bar.advance(one.real_tokens)
+    for buffers in (run.grads, run.values):
+        buffers.flush()
+        buffers.check_finite(prompts, job.index)
     if run.edits is not None:
         run.edits.check()
     provenance = model.provenance(prompts=prompts.hash)
@@ -103,10 +109,10 @@ class _GradientRun:
         self._hooks = Hooks(job.model, writes=[*(self.edits.writes() if self.edits else ()), *cuts])
 
     def __enter__(self) -> _GradientRun:
+        self._hooks.__enter__()
         self._frozen = [p for p in self.job.model.hf.parameters() if p.requires_grad]
         for parameter in self._frozen:
             parameter.requires_grad_(False)
-        self._hooks.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -127,21 +133,23 @@ class _GradientRun:
         if self.edits:
             self.edits.cells = one.cells
         inputs: dict[str, Any] = {"input_ids": one.input_ids.to(device), "position_ids": one.position_ids.to(device)}
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             output = self._hooks.run(lambda: model.hf(**inputs, use_cache=False), batch=len(one.input_ids))
             example = one.cells.example
             rows = torch.arange(len(example), device=device)
             logits = output.logits[rows, self._at[example].to(device)]
             value = self._metric(logits, example.to(device))
             _check_metric(value, len(example))
+            if not value.requires_grad:
+                raise ActivationError(f"the metric does not depend on {', '.join(map(str, self._seen))}")
             found = torch.autograd.grad(value.sum(), list(self._seen.values()), allow_unused=True)
         self.metric[example] = value.detach().float().cpu()
-        source = one.source.to(device)
         for (site, x), gradient in zip(self._seen.items(), found, strict=True):
             if gradient is None:
                 raise ActivationError(f"the metric does not depend on {site}")
             for buffers, tensor in ((self.grads, gradient), (self.values, x.detach())):
-                buffers.put(site, tensor.reshape(-1, tensor.shape[-1]).index_select(0, source), one.dest)
+                rows = tensor.reshape(-1, tensor.shape[-1]).index_select(0, one.source.to(tensor.device))
+                buffers.put(site, rows, one.dest)
 
 
 def _check_metric(value: Float[torch.Tensor, ...], batch: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,9 @@ class MomentsSink:
         *,
         covariance: bool,
         top_k: int,
+        where: Callable[[int], str] = "row {}".format,
     ) -> None:
+        self._where = where
         self._row_class = torch.from_numpy(np.asarray(row_class, dtype=np.int64))
         self._n, self._top_k = n_classes, top_k
         self._state: dict[Site, dict[str, torch.Tensor]] = {}
@@ -113,7 +115,7 @@ class MomentsSink:
         rows = rows.to("cpu")
         if not bool(torch.isfinite(rows).all()):
             bad = int((~torch.isfinite(rows)).any(dim=-1).nonzero()[0])
-            raise NonFiniteError(f"NaN or infinity at site {site}, row {int(dest[bad])} of the requested rows")
+            raise NonFiniteError(f"NaN or infinity at site {site}, {self._where(int(dest[bad]))}")
         classes = self._row_class[dest]
         for c in classes.unique().tolist():
             _merge(state, c, rows[classes == c].double())
@@ -140,7 +142,7 @@ def _merge(state: dict[str, torch.Tensor], c: int, rows: torch.Tensor) -> None:
         state["scatter"][c] += centred.T @ centred + torch.outer(delta, delta) * (n_a * n_b / total)
 
 
-def row_classes(example: np.ndarray, by: Sequence[Any] | None) -> tuple[np.ndarray, tuple[Hashable, ...]]:
+def row_classes(example: np.ndarray, by: Sequence[Any] | np.ndarray | None) -> tuple[np.ndarray, tuple[Hashable, ...]]:
     """Class number of each row, and the classes in sorted order, from one value per example."""
     if by is None:
         return np.zeros(len(example), dtype=np.int64), (None,)
