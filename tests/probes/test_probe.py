@@ -106,7 +106,7 @@ def test_files_that_are_none_are_named(tmp_path):
 
 def test_the_difference_of_means():
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(50, 4)) + [3, 0, 0, 0], rng.normal(size=(70, 4))
+    a, b = rng.normal([3, 0, 0, 0], size=(50, 4)), rng.normal(size=(70, 4))
     found = diff_means(torch.from_numpy(a), torch.from_numpy(b), **AT)
     expected = a.mean(0) - b.mean(0)
     assert found.vector.numpy() == pytest.approx(expected)

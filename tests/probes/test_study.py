@@ -111,9 +111,7 @@ def test_tokens_that_tell_are_said(fake_capture):
 def test_nothing_found_is_said(fake_capture):
     fake_capture["trained"] = 0.0
     found = study.probe(FakeModel(), prompts(), **FAST)
-    assert found.report.headline.startswith(
-        "No site at last separates 'singular' against 'plural' better than shuffled"
-    )
+    assert found.report.headline.startswith("No site at last separates 'singular' from 'plural' better than shuffled")
     assert any(w.startswith("A bag of tokens does as well") for w in found.report.warnings)
 
 
