@@ -101,7 +101,7 @@ class Activations:
     @classmethod
     def from_tensors(
         cls,
-        tensors: Mapping[Site, Tensor] | Mapping[str, Tensor],
+        tensors: Mapping[Site, Tensor] | Mapping[str, Tensor] | Mapping[Site | str, Tensor],
         index: RowIndex,
         provenance: Provenance,
         examples: Examples,

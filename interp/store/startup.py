@@ -39,7 +39,7 @@ _SHARD_BYTES = 8192
 def identity_of(
     plan: Sequence[ShardPlan],
     provenance: Provenance,
-    sites: Mapping[Site, int] | Mapping[str, int],
+    sites: Mapping[Site, int] | Mapping[str, int] | Mapping[Site | str, int],
     dtype: str | torch.dtype,
     at: str | Sequence[str],
     examples: Examples,

@@ -15,6 +15,11 @@ from .quantise import Quantised, cast_for_storage, quantisation_error, quantise,
 from .rows import RowIndex
 from .shardfile import scale_name
 
+# Rows by site; three spellings, because a `Mapping` is not covariant in its keys.
+SiteRows = (
+    Mapping[Site, Tensor | Quantised] | Mapping[str, Tensor | Quantised] | Mapping[Site | str, Tensor | Quantised]
+)
+
 
 @dataclass(frozen=True)
 class StoredTensors:
@@ -24,9 +29,7 @@ class StoredTensors:
     int8_error: dict[str, float] | None
 
 
-def stored_tensors(
-    identity: Identity, shard: ShardPlan, tensors: Mapping[Site, Tensor | Quantised] | Mapping[str, Tensor | Quantised]
-) -> StoredTensors:
+def stored_tensors(identity: Identity, shard: ShardPlan, tensors: SiteRows) -> StoredTensors:
     """Check sites and shapes, then cast or quantise.
 
     Raises:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..errors import StoreError, StoreMismatchError
 from ..provenance import Provenance
@@ -29,7 +28,6 @@ from .manifest import (
     result_hash,
 )
 from .plan import ShardPlan
-from .quantise import Quantised
 from .rows import RowIndex
 from .shardfile import shard_pieces
 from .startup import (
@@ -42,7 +40,7 @@ from .startup import (
     require_size,
     size_text,
 )
-from .stored import StoredTensors, check_index, stored_tensors
+from .stored import SiteRows, StoredTensors, check_index, stored_tensors
 
 
 class StoreWriter:
@@ -70,7 +68,7 @@ class StoreWriter:
         plan: Sequence[ShardPlan],
         provenance: Provenance,
         *,
-        sites: Mapping[Site, int] | Mapping[str, int],
+        sites: Mapping[Site, int] | Mapping[str, int] | Mapping[Site | str, int],
         dtype: str | torch.dtype,
         at: str | Sequence[str],
         examples: Examples,
@@ -147,9 +145,7 @@ class StoreWriter:
         """Numbers of the shards still to be committed, in order; empty when the store is complete."""
         return tuple(shard.k for shard in self.plan if shard.k not in self._lines)
 
-    def commit(
-        self, k: int, tensors: Mapping[Site, Tensor | Quantised] | Mapping[str, Tensor | Quantised], index: RowIndex
-    ) -> None:
+    def commit(self, k: int, tensors: SiteRows, index: RowIndex) -> None:
         """Write shard ``k`` and make it durable: ``{site: [rows, width]}``, and what each row is.
 
         Floating tensors of another dtype are cast; for an int8 store they are quantised, unless given as `Quantised`.
