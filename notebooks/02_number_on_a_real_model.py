@@ -11,8 +11,8 @@
 # %% [markdown]
 # # Subject number in a small real model
 #
-# **Question.** Does `stories260K`, a 260,000-parameter model of children's stories, know whether the subject of a sentence
-# is singular or plural?
+# **Question.** Does `stories260K`, a 260,000-parameter model of children's stories, know whether the subject of a
+# sentence is singular or plural?
 #
 # Needs the model and the pairs that lie in `../shared` beside the repository. A group is a noun: *man* and *men* are
 # never on both sides of a split.

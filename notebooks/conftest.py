@@ -16,4 +16,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in items:
         if item.path.name in NEEDS_SHARED:
-            item.add_marker(pytest.mark.skip(reason="needs ../shared (a real model and real pairs) beside the repository"))
+            item.add_marker(pytest.mark.skip(reason="needs ../shared (a real model) beside the repository"))

@@ -58,7 +58,7 @@ class PromptOptions:
     pair: str | None = None
     """Field that ties prompts into pairs."""
     template: str | None = None
-    """'chat' puts each text into the tokenizer's chat template as a user message; a Jinja file is used instead of it."""
+    """'chat' puts each text into the tokenizer's chat template as a user message; or a Jinja file to use instead."""
     system: str | None = None
     """System message for --template."""
     bos: Literal["auto", "always", "never"] = "auto"

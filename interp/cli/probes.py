@@ -45,9 +45,9 @@ class Probe:
     out: Path
     """Directory for the report, the figure and the probe."""
     label: str | None = None
-    """Field with the two classes, or FIELD~REGEX for its first capture group. Guessed from common names if not given."""
+    """Field with the two classes, or FIELD~REGEX for its first capture group. Guessed if not given."""
     group: str | None = None
-    """Field whose values must not be on both sides of a split; several, 'F1,F2~REGEX', are joined where they share one."""
+    """Field whose values must not be on both sides of a split; 'F1,F2~REGEX' joins prompts that share any value."""
     sites: str = "resid_post"
     """Comma-separated: 'resid_post' (every layer), 'embed,resid_post', 'z.5.h3', 'mlp_out.-1' (the last layer)."""
     at: str = "last"

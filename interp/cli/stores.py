@@ -89,12 +89,16 @@ class Verify:
 
     store: StoreArg
     """Directory of the store."""
+    repair: bool = False
+    """Take damaged shards out, so that the capture command writes them again; good shards are not touched."""
 
     def __call__(self) -> int:
         """Run the command; its exit code."""
-        from ..store import verify
-        from ..store.startup import size_text
+        from ..store import repair, size_text, verify
 
+        if self.repair:
+            missing = repair(self.store)
+            print(f"{self.store}: {len(missing)} shards to write again: run the capture command once more")
         result = verify(self.store)
         for problem in result.problems:
             print(problem)
@@ -119,18 +123,18 @@ class Show:
 
     def __call__(self) -> int:
         """Run the command; its exit code."""
-        from ..store import describe
-        from ..store.startup import size_text
+        from ..store import describe, size_text
 
         store = describe(self.store)
         made = store.provenance
         state = "complete" if store.complete else "being written" if store.being_written else "incomplete"
         lines = {
             "state": f"{state}, {store.shards} of {store.shards_planned} shards",
-            "rows": f"{store.rows:,} of {store.rows_planned:,}, from {store.examples:,} examples, at {', '.join(store.at)}",
+            "rows": f"{store.rows:,} of {store.rows_planned:,}, from {store.examples:,} examples",
+            "at": ", ".join(store.at),
             "sites": ", ".join(f"{site} [{width}]" for site, width in store.sites.items()),
             "values": f"{store.dtype}, {size_text(store.bytes)} on disk",
-            "int8 error": None if store.int8_error is None else ", ".join(f"{s} {e:.1e}" for s, e in store.int8_error.items()),
+            "int8 error": ", ".join(f"{site} {error:.1e}" for site, error in (store.int8_error or {}).items()) or None,
             "model": f"{made.model_id} ({made.model}), computed in {made.dtype}",
             "prompts": made.prompts,
             "tokenizer": made.tokenizer,

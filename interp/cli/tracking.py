@@ -17,7 +17,8 @@ def track(report: Report, project: str) -> str:
     except ImportError as error:
         raise ReportError("--wandb needs Weights & Biases: pip install 'interp[tracking]'") from error
     try:
-        run = wandb.init(project=project, job_type=report.kind, config=report.provenance.to_dict(), notes=report.headline)
+        made = report.provenance.to_dict()
+        run = wandb.init(project=project, job_type=report.kind, config=made, notes=report.headline)
         columns = sorted({name for row in report.rows for name in row})
         table = wandb.Table(columns=columns, data=[[_cell(row.get(c)) for c in columns] for row in report.rows])
         run.log({"rows": table})

@@ -254,8 +254,8 @@ def _read_fused_layout(model: Model) -> dict[str, torch.Tensor]:
     labelled[(0, slice(None)) if conv1d else (slice(None), 0)] = index
     fake = SimpleNamespace(weight=labelled, bias=None if getattr(fused, "bias", None) is None else index.clone())
     pieces = attn.split_qkv_matrix(SimpleNamespace(**{attn.submodules["qkv"].name: fake}))
-    layout = {}
-    for kind, piece in zip("qkv", pieces, strict=True):
+    layout: dict[str, torch.Tensor] = {}
+    for kind, piece in zip(("q", "k", "v"), pieces, strict=True):
         rows = piece.weight.detach()
         # Pieces are nn.Linear, [out, in]; the label sits in the one non-zero input column.
         layout[kind] = rows[:, 0].round().long()

@@ -6,7 +6,7 @@ import torch
 
 from ..errors import TooLargeError
 from ..models import Model
-from ..store.startup import size_text
+from ..store import size_text
 
 # On a CPU larger rectangles gain nothing once a matrix product fills the cores, and cost memory (docs/benchmarks.md).
 CPU_TOKENS = 1024

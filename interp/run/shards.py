@@ -14,8 +14,8 @@ from ..errors import ModelError, PromptError
 from ..models import Model
 from ..provenance import Provenance
 from ..sites import Site
-from ..store import Activations, Examples, RowIndex, ShardPlan, StoreWriter, open_store, plan_shards
-from ..store.startup import size_text
+from ..store import Activations, Examples, RowIndex, ShardPlan, StoreWriter, open_store, plan_shards, size_text
+from ..store.manifest import row_bytes
 from .budget import check_memory
 from .buffers import Buffers
 from .job import Job, run_examples
@@ -24,6 +24,8 @@ from .where import AtSpec
 
 MiB = 2**20
 _SHARD_TOKENS = 1 << 18
+_SHARD_ROWS = 1 << 14
+_FULL_SHARD_TOKENS = 1 << 15
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
 Advance = Callable[[int], None]
@@ -68,7 +70,7 @@ def to_store(
             done = with_ray(job, todo, kept, bar.advance, workers)
         for part, values in done:
             writer.commit(part.shard.k, values, part.index)
-            written += part.shard.rows * job.row_width * (1 if dtype == "int8" else kept.itemsize)
+            written += part.shard.rows * row_bytes(job.widths, dtype)
             bar.advance(0, size_text(written))
         writer.finish()
     return open_store(os.fspath(out))
@@ -143,10 +145,11 @@ def _tokens(job: Job, part: Part) -> int:
 
 def _plan(job: Job, dtype: str, shard_bytes: int | None) -> tuple[ShardPlan, ...]:
     """Shards that are small enough to lose and large enough to batch well."""
-    row_bytes = job.row_width * (1 if dtype == "int8" else DTYPES[dtype].itemsize)
+    per_row = row_bytes(job.widths, dtype)
     rows = np.bincount(job.index.example, minlength=len(job.prompts))
     if shard_bytes is None:
-        shard_bytes = int(np.clip(16 * job.schedule.max_tokens * row_bytes, 16 * MiB, 1024 * MiB))
+        # Not from the batch size: a run that is resumed on another device, or with smaller batches, has the same plan.
+        shard_bytes = int(np.clip(_FULL_SHARD_TOKENS * per_row, 16 * MiB, 1024 * MiB))
     # With few rows per prompt a shard of many bytes is hours of work: also bound it by tokens.
-    by_tokens = row_bytes * len(job.index) * _SHARD_TOKENS // max(1, job.n_tokens)
-    return plan_shards(rows, row_bytes, max(row_bytes, min(shard_bytes, by_tokens)))
+    by_tokens = per_row * len(job.index) * _SHARD_TOKENS // max(1, job.n_tokens)
+    return plan_shards(rows, per_row, max(per_row, min(shard_bytes, by_tokens)))
