@@ -24,7 +24,6 @@ from .where import AtSpec
 
 MiB = 2**20
 _SHARD_TOKENS = 1 << 18
-_SHARD_ROWS = 1 << 14
 _FULL_SHARD_TOKENS = 1 << 15
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16, "float64": torch.float64}
 
