@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -18,17 +19,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args in (["--version"], ["-V"]):
         print(f"interp {__version__}")
         return 0
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS,
-        prog="interp",
-        description=(
-            "Cached activations, probes and circuits for causal language models.\n\n"
-            "A model is a Hugging Face id or a directory. Start with: interp doctor MODEL"
-        ),
-        args=args or ["--help"],
-        config=(tyro.conf.HelptextFromCommentsOff,),
-    )
     try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="interp",
+            description=(
+                "Cached activations, probes and circuits for causal language models.\n\n"
+                "A model is a Hugging Face id or a directory. Start with: interp doctor MODEL"
+            ),
+            args=args or ["--help"],
+            config=(tyro.conf.HelptextFromCommentsOff,),
+        )
         return command()
     except InterpError as error:
         print(f"interp: {type(error).__name__}: {error}", file=sys.stderr)
@@ -37,9 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interp: interrupted; what was committed is safe, and the same command resumes", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        # The reader went away (`| head`); Python must not flush into the closed pipe on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def script() -> None:
-    """Entry point of the ``interp`` script."""
-    sys.exit(main())

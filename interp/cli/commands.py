@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .bench import Bench
 from .checks import Doctor
 from .probes import Demo, Probe
 from .stores import Capture, Show, Verify
@@ -18,4 +19,5 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "verify": Verify,
     "show": Show,
     "testbed": Testbed,
+    "bench": Bench,
 }

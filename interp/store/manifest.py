@@ -7,7 +7,7 @@ The checksum of a shard's line is salted with the store's key, so a line of anot
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -187,7 +187,7 @@ def file_entry(stem: str, xxh3_128: str, size: int, suffix: str) -> FileEntry:
     return FileEntry(name=f"{stem}-{xxh3_128}.{suffix}", xxh3_128=xxh3_128, bytes=size)
 
 
-def row_bytes(sites: dict[str, int], dtype: str) -> int:
+def row_bytes(sites: Mapping[Any, int], dtype: str) -> int:
     """Bytes that one row takes over all ``sites`` (site -> width), int8 scales included."""
     kind = stored_dtype(dtype)
     extra = 4 if kind.name == "int8" else 0
