@@ -10,12 +10,12 @@ its features, so:
 1. Each problem is rotated once to the eigenbasis of its covariance, in the row space where there are more features
    than rows (an L2 solution never leaves it). There ``XᵀWX + λ`` is close to a diagonal for any label vector:
    ``mean(W)·S² + λ``.
-2. Truncated Newton steps, preconditioned by that diagonal, run for all label vectors together as matrix products. A
-   step is halved while it overshoots, so that the convex objective falls and separable data or a large C do no
-   harm.
-3. Gradients, and with them the solution, are float64; the search for a step is float32 (it decides how many steps,
-   not where they end). Converged fits leave the batch. A fit is done when its preconditioned gradient, an estimate
-   of the error of its weights, is below ``tol``.
+2. Preconditioned by that diagonal, all label vectors together, as matrix products: conjugate gradients down to an
+   error of about 1e-3 (`descend`, float32), then truncated Newton steps. A step is halved while it overshoots, so
+   that the convex objective falls, and separable data or a large C do no harm.
+3. Newton's gradients, and with them the solution, are float64; only the search for a step is float32 (it decides how
+   many steps, not where they end). Converged fits leave the batch. A fit is done when its preconditioned gradient,
+   an estimate of the error of its weights, is below ``tol``.
 
 Measured (``python tests/bench/solver.py``, table in ``docs/methods/linear-probe.md``): well within 1e-4 of
 scikit-learn at tight tolerance.
@@ -32,6 +32,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import ActivationError, ConvergenceError, SplitError, StatisticsError
+from .descent import descend, inverse_diagonal
 from .rotation import rotate
 
 ELEMENTS = 120_000
@@ -39,11 +40,16 @@ FEATURES = 2_000_000
 """Fits (and rows) times coordinates that run together: enough for a matrix product, few enough for a cache."""
 
 MAX_INNER = 200
-ROUGH = 3e-3
+ROUGH = 1e-3
 """Error of the weights below which the iteration turns from float32 to float64."""
 
-LOOSEST, FORCING = 0.6, 3.0
-"""Share of the gradient that a step's conjugate gradients may leave: at most, and per relative size of the step."""
+LOOSEST, TIGHTEST, FORCING = 0.6, 1e-3, 3.0
+"""Share of the gradient that a step's conjugate gradients may leave: at most, at least, and per size of the step."""
+
+DOUBTFUL, AFTER_STEP = 1e-3, 0.1
+"""Where the penalty is this small beside the largest curvature, the preconditioned gradient can hide an error along a
+direction of little curvature. There a fit is done only when its last Newton step, too, was small: an error of this
+share of the step may be left."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,8 @@ def _fit_chunk(
     z32 = z.float()
     u = y.new_zeros(*y.shape[:2], z.shape[2])
     u[..., -1] = torch.logit(_share(y, s))
-    rough, _ = _Newton(z32, z32, rotated.spectrum, y, weights, ridge, u, ROUGH).run(max_steps)
+    spectrum, s32 = rotated.spectrum.float(), None if weights is None else weights[:, None].float()
+    rough = descend(z32, spectrum, y.float(), s32, ridge, u.float(), max(ROUGH, tol))
     u = torch.where(torch.isfinite(rough).all(-1, keepdim=True), rough.double(), u)
     u, error = _Newton(z, z32, rotated.spectrum, y, weights, ridge, u, tol).run(max_steps)
     coef = rotated.back(u[..., :-1])
@@ -138,12 +145,13 @@ class _Newton:
         self, z: Tensor, z32: Tensor, spectrum: Tensor, y: Tensor, s: Tensor | None, ridge: float, u: Tensor, tol: float
     ) -> None:
         self.tol, self.ridge, self.z, self.z32 = tol, ridge, z, z32
-        self.spectrum, self.y, self.u = spectrum[:, None].to(z), y.to(z), u.to(z)
+        self.spectrum, self.y, self.u = spectrum.to(z), y.to(z), u.to(z)
         self.s = None if s is None else s[:, None].to(z)
         self.penalty = self.u.new_full((z.shape[2],), ridge)
         self.penalty[-1] = 0.0
         self.margin = _forward(self.u, z)
         self.all_u, self.all_error = self.u.clone(), self.u.new_full(y.shape[:2], math.inf)
+        self.moved = self.all_error.clone()
         self.where = torch.arange(self.all_error.numel(), device=y.device).reshape(y.shape[:2])
 
     def run(self, max_steps: int) -> tuple[Tensor, Tensor]:
@@ -152,16 +160,18 @@ class _Newton:
             p = torch.sigmoid(self.margin)
             gradient = _adjoint(self._weigh(p - self.y), self.z).addcmul_(self.penalty, self.u)
             curvature = self._weigh(p.mul_(1 - p))
-            inverse = self._inverse_diagonal(curvature)
+            inverse = inverse_diagonal(curvature, self.z, self.spectrum, self.s, self.ridge)
             newton = gradient * inverse
             largest, off = self.u[..., :-1].abs().amax(-1), newton.abs().amax(-1)
             error = off / largest.clamp_min(1.0)
+            doubtful = self.ridge * inverse[..., :-1].amin(-1) < DOUBTFUL
+            error = torch.where(doubtful, torch.maximum(error, AFTER_STEP * self.moved), error)
             self.all_u.flatten(0, 1)[self.where.flatten()] = self.u.flatten(0, 1)
             self.all_error.flatten()[self.where.flatten()] = error.flatten()
             live = ~(error <= self.tol)
             if step == max_steps or not bool(live.any()):
                 break
-            forcing = torch.maximum(FORCING * off / largest, 0.5 * self.tol / error).clamp(max=LOOSEST)
+            forcing = torch.maximum(FORCING * off / largest, 0.5 * self.tol / error).clamp(TIGHTEST, LOOSEST)
             gradient, curvature, inverse, forcing = self._compact(live, gradient, curvature, inverse, forcing)
             direction = self._direction(curvature.float(), gradient.float(), inverse.float(), forcing.float())
             self._advance(direction.to(gradient), gradient)
@@ -169,16 +179,6 @@ class _Newton:
 
     def _weigh(self, rows: Tensor) -> Tensor:
         return rows if self.s is None else rows.mul_(self.s)
-
-    def _inverse_diagonal(self, curvature: Tensor) -> Tensor:
-        """Inverse of the Hessian's stand-in: ``mean(W) S² + ridge``, and ``sum(W)`` for the intercept."""
-        ones = self.z[..., -1:]
-        total = torch.matmul(curvature, ones)
-        out = torch.empty_like(self.u)
-        count = ones.sum(1, keepdim=True) if self.s is None else self.s.sum(-1, keepdim=True)
-        torch.addcmul(self.u.new_tensor(self.ridge), total / count, self.spectrum, out=out[..., :-1])
-        out[..., -1:] = total
-        return out.reciprocal_()
 
     def _compact(self, live: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         """Drop finished problems, and finished labels as far as the batch stays rectangular."""
@@ -193,7 +193,7 @@ class _Newton:
             return t[problems].gather(1, index)
 
         self.u, self.margin, self.y = keep(self.u), keep(self.margin), keep(self.y)
-        self.where = keep(self.where)
+        self.where, self.moved = keep(self.where), keep(self.moved)
         if not bool(problems.all()):
             self.z, self.z32, self.spectrum = self.z[problems], self.z32[problems], self.spectrum[problems]
             self.s = None if self.s is None else self.s[problems]
@@ -232,6 +232,7 @@ class _Newton:
             if not bool(over.any()):
                 break
             t = torch.where(over, t / 2, t)
+        self.moved = t * step[..., :-1].abs().amax(-1) / self.u[..., :-1].abs().amax(-1).clamp_min(1.0)
         self.u.addcmul_(t[..., None], step)
         self.margin = moved
 

@@ -60,7 +60,7 @@ def main() -> None:
     for name, value in {"sites": 12, "folds": 10, "labels": 101, "n": 400, "d": 256, "subset": 40, "rounds": 5}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--signal", type=float, default=1.0)
-    parser.add_argument("--tol", type=float, default=1e-5, help="of the batched solver")
+    parser.add_argument("--tol", type=float, default=1e-6, help="of the batched solver")
     parser.add_argument("--kind", choices=("isotropic", "correlated"), default="isotropic")
     parser.add_argument(
         "--cpu", action="store_true", help="count processor seconds, of all threads; for a busy machine"
