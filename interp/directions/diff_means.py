@@ -13,8 +13,8 @@ from .direction import Direction
 
 
 def diff_means(
-    positive: Float[Tensor, "positive d"] | Float[Tensor, d],
-    negative: Float[Tensor, "negative d"] | Float[Tensor, d],
+    positive: Float[Tensor, "positive d"] | Float[Tensor, " d"],
+    negative: Float[Tensor, "negative d"] | Float[Tensor, " d"],
     *,
     site: Site | str,
     mark: str,

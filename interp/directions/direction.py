@@ -35,7 +35,7 @@ class Direction:
 
     site: Site
     mark: str
-    unit: Float[Tensor, d]
+    unit: Float[Tensor, " d"]
     scale: float
     method: str
     provenance: Provenance
@@ -51,7 +51,7 @@ class Direction:
 
     @classmethod
     def of(
-        cls, vector: Float[Tensor, d], site: Site | str, mark: str, method: str, provenance: Provenance
+        cls, vector: Float[Tensor, " d"], site: Site | str, mark: str, method: str, provenance: Provenance
     ) -> Direction:
         """The direction of ``vector``, with its length as ``scale``.
 
@@ -70,7 +70,7 @@ class Direction:
         return cls(Site.parse(site), mark, v / norm, norm, method, provenance)
 
     @property
-    def vector(self) -> Float[Tensor, d]:
+    def vector(self) -> Float[Tensor, " d"]:
         """``scale * unit``."""
         return self.scale * self.unit
 

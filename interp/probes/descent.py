@@ -31,7 +31,7 @@ def descend(
     zt = z.transpose(1, 2)
     margin = torch.matmul(u, zt)
     p = torch.sigmoid(margin)
-    direction = before = inverse = size = None
+    direction = before = inverse = size = torch.empty(0)
     for step in range(MAX_STEPS):
         residual = p - y if s is None else (p - y).mul_(s)
         gradient = torch.matmul(residual, z).addcmul_(penalty, u)
@@ -45,7 +45,7 @@ def descend(
                 break
         scaled = gradient * inverse
         new = torch.linalg.vecdot(gradient, scaled)
-        if direction is None:
+        if step == 0:
             direction = scaled.neg()
         else:
             beta = ((new - torch.linalg.vecdot(before, scaled)) / size).clamp_min_(0.0).nan_to_num_(0.0, 0.0, 0.0)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..stats import Interval
-from .result import CVResult
+from .result import CVResult, pick
 
 ALPHA = 0.05
 FEW_GROUPS = 20
@@ -31,10 +31,7 @@ class Rival:
 
 def worth(result: CVResult) -> Interval:
     """The AUC to quote: of the site chosen inside the folds where there is one, else of the peak."""
-    i = result.nested.auc if result.nested else result.auc
-    k = () if result.nested else result.best
-    return Interval(*(np.asarray(a[k]) for a in (i.estimate, i.low, i.high)), i.level, i.method, i.groups, i.replicates,
-                    np.asarray(i.degenerate[k]))  # fmt: skip
+    return result.nested.auc if result.nested else pick(result.auc, result.best)
 
 
 def quoted_scores(result: CVResult) -> np.ndarray:

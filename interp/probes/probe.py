@@ -36,8 +36,8 @@ class Probe:
 
     direction: Direction
     bias: float
-    mean: Float[Tensor, d]
-    scale: Float[Tensor, d]
+    mean: Float[Tensor, " d"]
+    scale: Float[Tensor, " d"]
     classes: tuple[Any, Any]
     threshold: float = 0.0
 
@@ -45,7 +45,7 @@ class Probe:
     def fit(
         cls,
         features: Float[Tensor, "row d"],
-        truth: Bool[Tensor, row],
+        truth: Bool[Tensor, " row"],
         classes: tuple[Any, Any],
         site: Site | str,
         mark: str,

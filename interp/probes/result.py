@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +26,8 @@ class Nested:
 
     auc: Interval
     accuracy: Interval
-    chosen: tuple[Hashable, ...]
-    scores: Float[np.ndarray, example]
+    chosen: tuple[Any, ...]
+    scores: Float[np.ndarray, " example"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +39,15 @@ class CVResult:
     ``nested_missing`` says why.
     """
 
-    sites: tuple[Hashable, ...]
+    sites: tuple[Any, ...]
     classes: tuple[Any, Any]
     scores: Float[np.ndarray, "site example"]
     auc: Interval
     accuracy: Interval
     null: Float[np.ndarray, "permutation site"]
     null_accuracy: Float[np.ndarray, "permutation site"]
-    p: Float[np.ndarray, site]
-    p_max: Float[np.ndarray, site]
+    p: Float[np.ndarray, " site"]
+    p_max: Float[np.ndarray, " site"]
     permutations: Permutations
     folds: Folds
     nested: Nested | None

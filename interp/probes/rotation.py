@@ -26,6 +26,7 @@ class Rotated:
         """Weights for the rotated features as weights for the original ones."""
         if self.basis is not None:
             return torch.matmul(u, self.basis.transpose(1, 2))
+        assert self.dual is not None
         centred, dual = self.dual
         return torch.matmul(torch.matmul(u, dual.transpose(1, 2)), centred)
 

@@ -10,7 +10,7 @@ NOISE = 1e-6
 """Spread, relative to a feature's mean and to the size of all features, below which a feature counts as constant."""
 
 
-def moments(rows: Float[Tensor, "row d"]) -> tuple[Float[Tensor, d], Float[Tensor, d]]:
+def moments(rows: Float[Tensor, "row d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, " d"]]:
     """Mean and scale (population standard deviation) of each feature, in float64.
 
     A constant feature gets scale 1, so that it becomes 0. So does one whose spread is that of rounding: at a

@@ -93,8 +93,8 @@ def probe(
     """
     if shared not in ("raise", "warn"):
         raise SplitError(f"shared is 'raise' or 'warn', got {shared!r}")
-    chosen, positions, notes = _select(prompts, at)
-    require_classes(chosen.labels)
+    chosen, labels, positions, notes = _select(prompts, at)
+    require_classes(labels)
     seen = visible_tokens(chosen.tokens, positions)
     groups, repeats, more = _groups(chosen, seen, shared)
     settings: dict[str, Any] = {"C": C, "bootstrap": bootstrap, "level": level, "seed": seed, "progress": progress}
@@ -102,7 +102,7 @@ def probe(
     features = _features(acts, len(chosen))
     trained = cross_validate(
         features,
-        chosen.labels,
+        labels,
         groups,
         folds=folds,
         permutations=permutations,
@@ -115,10 +115,10 @@ def probe(
     if untrained:
         fresh = capture(model.untrained(seed), chosen, list(acts.sites), at=at, progress=progress)
         made = _features(fresh, len(chosen))
-        control = cross_validate(made, chosen.labels, groups, nested=trained.nested is not None, **settings)
+        control = cross_validate(made, labels, groups, nested=trained.nested is not None, **settings)
     simple = {"bow": token_counts(seen), "last_token": last_token(seen)}
     baselines = {
-        name: cross_validate({name: x}, chosen.labels, groups, nested=False, **settings) for name, x in simple.items()
+        name: cross_validate({name: x}, labels, groups, nested=False, **settings) for name, x in simple.items()
     }
     provenance = acts.provenance.replace(seed=seed, command=command)
     best = trained.sites[trained.best]
@@ -136,8 +136,8 @@ def probe(
     return ProbeStudy(report, fitted, trained, control, baselines)
 
 
-def _select(prompts: PromptSet, at: str) -> tuple[PromptSet, np.ndarray, list[str]]:
-    """The prompts that have the mark, where it is, and a note of those that lack it."""
+def _select(prompts: PromptSet, at: str) -> tuple[PromptSet, np.ndarray, np.ndarray, list[str]]:
+    """The prompts that have the mark, their labels, where it is, and a note of those that lack it."""
     if prompts.labels is None:
         raise PromptError("these prompts have no labels to probe; load them with label=..., or use with_labels")
     if at not in prompts.marks:
@@ -146,10 +146,10 @@ def _select(prompts: PromptSet, at: str) -> tuple[PromptSet, np.ndarray, list[st
     if not there.size:
         raise PromptError(f"no prompt has the mark {at!r}; marks: {', '.join(prompts.marks)}")
     if there.size == len(prompts):
-        return prompts, prompts.marks[at], []
+        return prompts, prompts.labels, prompts.marks[at], []
     chosen = prompts.select(there)
     note = f"{len(prompts) - there.size} of {len(prompts)} prompts lack the mark '{at}' and were left out."
-    return chosen, chosen.marks[at], [note]
+    return chosen, prompts.labels[there], chosen.marks[at], [note]
 
 
 def _groups(prompts: PromptSet, seen: list[np.ndarray], shared: str) -> tuple[np.ndarray, int, list[str]]:
