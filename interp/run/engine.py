@@ -66,7 +66,7 @@ class Engine:
             inputs |= {"past_key_values": self._kept, "use_cache": True}
         elif one.prefix_rows is not None:
             cache = copy.deepcopy(self._kept)
-            cache.batch_select_indices(one.prefix_rows.to(device))
+            cache.batch_select_indices(one.prefix_rows)  # on the CPU: layers may be on several devices
             inputs |= {"past_key_values": cache, "use_cache": True}
         self._hooks.run(lambda: self._model.hf(**inputs), batch=one.input_ids.shape[0])
 

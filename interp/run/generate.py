@@ -176,8 +176,8 @@ def _step(
     device = model.device
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "position_ids": position.to(device)}
     output = hooks.run(lambda: model.hf(**inputs, past_key_values=cache, use_cache=use_cache), batch=len(ids))
-    rows = torch.arange(len(ids), device=device)
-    return output.logits[rows, at.to(device)], output.past_key_values if use_cache else None
+    rows = torch.arange(len(ids), device=output.logits.device)
+    return output.logits[rows, at.to(output.logits.device)], output.past_key_values if use_cache else None
 
 
 def _check_numbers(

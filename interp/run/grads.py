@@ -136,9 +136,9 @@ class _GradientRun:
         with torch.inference_mode(False), torch.enable_grad():
             output = self._hooks.run(lambda: model.hf(**inputs, use_cache=False), batch=len(one.input_ids))
             example = one.cells.example
-            rows = torch.arange(len(example), device=device)
-            logits = output.logits[rows, self._at[example].to(device)]
-            value = self._metric(logits, example.to(device))
+            end = output.logits.device  # not where the inputs went, if layers are on several devices
+            logits = output.logits[torch.arange(len(example), device=end), self._at[example].to(end)]
+            value = self._metric(logits, example.to(end))
             _check_metric(value, len(example))
             if not value.requires_grad:
                 raise ActivationError(f"the metric does not depend on {', '.join(map(str, self._seen))}")
