@@ -49,7 +49,7 @@ def cross_validate(
         permutations: label permutations; each is fitted anew at every site and fold.
         permute: ``"groups"`` or ``"examples"`` (within groups), see `permute_labels`.
         bootstrap: resamples of groups for the intervals.
-        nested: also choose the site inside the training folds, which takes up to 45 more fits per site.
+        nested: also choose the site inside the training folds, which takes up to 15 more fits per site.
         progress: draw a progress bar; by default on a terminal only.
 
     The intervals hold the fitted probes fixed: they are about other groups, not about another training set.

@@ -15,7 +15,7 @@ from ..stats import auc
 from .crossfit import Split, held_out_scores
 
 Array = NDArray[Any]
-PARTS = 10
+PARTS = 6
 """Parts into which the folds are merged: the choice needs a fit without every two of them."""
 
 

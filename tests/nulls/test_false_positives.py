@@ -60,6 +60,14 @@ def test_examples_permuted_one_by_one_find_what_is_not_there():
     assert (p <= ALPHA).mean() > 0.2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["shuffled_within", "repetitions"])
+def test_examples_permuted_one_by_one_over_many_seeds(name):
+    rate = (p_values(name, 1000, permute="examples", permutations=39) <= ALPHA).mean()
+    print(f"{name}, example by example: {rate:.3f}")
+    assert rate > 0.2 if name == "repetitions" else rate * 1000 <= at_most(1000)
+
+
 def test_power():
     # The same tests find what is there.
     rng, found = np.random.default_rng(3), []
