@@ -18,6 +18,8 @@ STAMP := $(VENV)/.interp-$(shell cksum < pyproject.toml | tr -d ' ')
 # Two workers or as many as there are cores, up to four; a file's tests stay in one worker.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$(( n > 4 ? 4 : n )))
 PYTEST := $(BIN)/python -m pytest
+# What `make check` runs: the tests that load no model.
+FAST := tests/test_architecture.py tests/test_package.py tests/report tests/stats tests/prompts
 PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup demo test check fmt slow bench lock clean
@@ -59,7 +61,7 @@ check: setup ## before each commit: format, lint, types, the fast tests (< 1 min
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary=none
-	@$(PYTEST) -q $(PARALLEL) tests/test_architecture.py tests/test_package.py tests/unit
+	@$(PYTEST) -q $(PARALLEL) $(FAST)
 
 fmt: setup ## put the code into shape
 	@$(BIN)/ruff format .
