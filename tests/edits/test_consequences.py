@@ -40,7 +40,9 @@ def plain(name):
 
 
 # Everything on the main families, and on the others the sites that are found in different ways.
-CASES = [(n, k) for n in NAMES for k in KINDS if n in SOME or k in ("resid_mid", "v", "attn_out", "mlp_post", "mlp_out")]
+CASES = [
+    (n, k) for n in NAMES for k in KINDS if n in SOME or k in ("resid_mid", "v", "attn_out", "mlp_post", "mlp_out")
+]
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
