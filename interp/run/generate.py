@@ -106,7 +106,10 @@ def generate(
     choose = _Choice(temperature, top_p, seed)
     written: list[list[int]] = [[] for _ in prompts.tokens]
     budget = batch_tokens or auto_budget(model)
-    batches = token_budget_batches(lengths + max_new_tokens, budget)
+    # The columns of a pattern are positions only without padding, and with all keys there.
+    by_position = any(e.site.kind == "pattern" for e in edits)
+    use_cache = use_cache and not (by_position and _window(model))
+    batches = _batches(lengths, max_new_tokens, budget, by_position)
     with (
         Hooks(model, writes=run.writes()) as hooks,
         Progress(len(prompts), "prompts", "generate", progress) as bar,
@@ -125,6 +128,14 @@ def generate(
     finished = np.array([bool(w) and w[-1] in ends for w in written])
     provenance = model.provenance(prompts=prompts.hash, seed=seed)
     return Generations(prompts.ids, tokens, texts, finished, run.counts(), provenance)
+
+
+def _batches(lengths: np.ndarray, new: int, budget: int, apart: bool) -> list[np.ndarray]:
+    """Prompts that are run together; ``apart``: only those of one length, so that no padding is needed."""
+    if not apart:
+        return token_budget_batches(lengths + new, budget)
+    groups = [np.flatnonzero(lengths == n) for n in np.unique(lengths)]
+    return [g[b] for g in groups for b in token_budget_batches(lengths[g] + new, budget)]
 
 
 def _generate_batch(
@@ -198,8 +209,10 @@ def _end_ids(model: Model) -> set[int]:
     return set() if end is None else set(end) if isinstance(end, (list, tuple)) else {int(end)}
 
 
-# What configs call the reach of windowed attention.
-_WINDOWS = ("sliding_window", "window_size", "attention_chunk_size")
+def _window(model: Model) -> int | None:
+    """The reach of windowed attention, by the names that configs have for it."""
+    names = ("sliding_window", "window_size", "attention_chunk_size")
+    return next((w for n in names if (w := getattr(model.cfg, n, None))), None)
 
 
 def _check_room(model: Model, prompts: PromptSet, lengths: np.ndarray, new: int, side: str) -> None:
@@ -209,7 +222,7 @@ def _check_room(model: Model, prompts: PromptSet, lengths: np.ndarray, new: int,
             f"prompt {prompts.ids[longest]!r} has {lengths[longest]} tokens; with {new} new ones that is more than the "
             f"model's context of {model.n_ctx}: shorten it, or lower max_new_tokens"
         )
-    window = next((w for n in _WINDOWS if (w := getattr(model.cfg, n, None))), None)
+    window = _window(model)
     if side == "right" and window and lengths[longest] + new > window and len(np.unique(lengths)) > 1:
         raise ModelError(
             f"right padding puts holes into this model's attention window of {window} tokens; use padding_side='left'"

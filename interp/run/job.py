@@ -64,7 +64,7 @@ def make_job(
     # A pattern's columns are key positions, which sharing and packing would move; edits may tell equal prompts apart.
     whole = not edits and side == "right" and not any(s.kind == "pattern" for s in chosen)
     packed = whole and _packing(model, prompts, pack)
-    if side == "left" and any(s.kind == "pattern" for s in chosen):
+    if side == "left" and any(s.kind == "pattern" for s in (*chosen, *(e.site for e in edits))):
         raise PromptError("'pattern' columns are key positions: use padding_side='right'")
     schedule = Schedule(
         batch_tokens or auto_budget(model), side, share and whole and _keeps_cache(model), packed,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from interp import Edit, PromptSet, add, generate
+from interp import Edit, PromptSet, add, forward, generate
 from interp.errors import EditError, PromptError
 from interp.sites import Site
 from tests.identity.architectures import fresh, ragged, shared_model
@@ -101,19 +101,30 @@ def test_functions_are_told_the_example_and_the_position(cache, side):
     assert seen == {(i, p) for i, n in enumerate(LENGTHS) for p in range(n + NEW - 1)}
 
 
-def test_pattern_edits_under_a_cache():
-    """Forbid generated tokens to look at the prompt's first token; cache or not, the text is the same."""
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+def test_pattern_edits(name, cache, side):
+    """Columns are key positions whatever the batch: all tokens turn a blind eye to the prompt's first token but one."""
 
-    def blind(x, _rows):
+    def blind(x, rows):
         weights = x.reshape(len(x), 4, -1).clone()
-        weights[..., 0] = 0
+        weights[rows.pos > 1, :, 1] = 0
         return weights.reshape(x.shape)
 
-    edit = Edit(Site("pattern", 1), blind, when="generated")
-    model, one = shared_model("llama"), PROMPTS.select([1])
-    with_cache, without = (generate(model, one, NEW, edits=[edit], use_cache=c) for c in (True, False))
-    assert with_cache.tokens[0].tolist() == without.tokens[0].tolist()
-    assert with_cache.fired == without.fired
+    model = shared_model(name)
+    edit = Edit(Site("pattern", 1), blind)
+    lengths = (6, 6) if name == "mistral" and side == "right" else (6, 11, 3, 9, 6)
+    prompts = PromptSet.from_tokens(ragged(lengths))
+    together = generate(model, prompts, NEW, edits=[edit], use_cache=cache, padding_side=side)
+    assert list(together.fired.values()) == [sum(len(t) + NEW - 1 for t in prompts.tokens)]
+    for i in range(len(prompts)):
+        alone = generate(model, prompts.select([i]), NEW, edits=[edit], use_cache=False)
+        assert together.tokens[i].tolist() == alone.tokens[0].tolist()
+    plain = generate(model, prompts, NEW)
+    assert [t.tolist() for t in plain.tokens] != [t.tolist() for t in together.tokens]
+    with pytest.raises(PromptError, match="'pattern' columns are key positions: use padding_side='right'"):
+        forward(model, prompts, edits=[edit], padding_side="left")
 
 
 def test_an_edit_that_never_fires_raises():
