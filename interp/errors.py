@@ -25,7 +25,8 @@
     ├── ConvergenceError     a fit that missed its tolerance, with the number of such fits
     ├── ArtefactError        a saved direction or probe that cannot be read
     ├── ReportError          a report that cannot be read, drawn or written
-    └── BedError             a test bed that does not exist, or cannot be made or read
+    ├── BedError             a test bed that does not exist, or cannot be made or read
+    └── BenchError           a benchmark that cannot be run, or peers that disagree
 
 Each message names the offending value and, where there is one, the fix.
 """
@@ -127,3 +128,7 @@ class ReportError(InterpError):
 
 class BedError(InterpError):
     """A test bed that does not exist, or that cannot be made or read."""
+
+
+class BenchError(InterpError):
+    """A benchmark cannot be run as asked, or a peer's rows differ from ours."""
