@@ -47,7 +47,7 @@ class Eraser:
     provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
-        left, right, offset = (t.detach().cpu().double() for t in (self.left, self.right, self.offset))
+        left, right, offset = (t.detach().cpu().double().clone() for t in (self.left, self.right, self.offset))
         if left.dim() != 2 or not left.numel() or right.shape != left.shape[::-1] or offset.shape != left.shape[:1]:
             shapes = [list(t.shape) for t in (left, right, offset)]
             raise ActivationError(f"an eraser has factors [d, rank], [rank, d] and [d], got {shapes}")
