@@ -16,7 +16,10 @@ from typing import Any, Protocol, cast, runtime_checkable
 from ..errors import BedError
 
 # Name -> the subpackage that makes it; it has `build(out, seed, **options)` and `truth(folder)`.
-_BEDS = {"induction": "induction"}
+_BEDS = {"induction": "induction", "memory": "memory"}
+
+# Siblings of a bed, which its build makes too -> their folders.
+_SIBLINGS = {"memory-never": "memory/never", "memory-injected": "memory/injected"}
 
 _HERE = Path(__file__).resolve().parent.parent
 # In a clone the shipped files lie beside the package, in a wheel inside it.
@@ -42,17 +45,21 @@ def names() -> tuple[str, ...]:
 def path(name: str) -> Path:
     """The folder of a shipped test bed: an ordinary Hugging Face checkpoint with prompts and truth beside it.
 
+    `memory-never` and `memory-injected` are siblings of `memory`, made with it.
+
     Raises:
         BedError: there is no such test bed, or this installation lacks its files.
 
     >>> sorted(p.name for p in path("induction").glob("*.safetensors"))
     ['model.safetensors']
     """
-    _require(name)
-    folder = _DATA / name
+    if name not in _SIBLINGS:
+        _require(name)
+    folder = _DATA / _SIBLINGS.get(name, name)
     if not (folder / "model.safetensors").is_file():
+        made_by = name.split("-")[0] if name in _SIBLINGS else name
         raise BedError(
-            f"test bed {name!r} is not in this installation ({folder}); make it: interp testbed build {name}"
+            f"test bed {name!r} is not in this installation ({folder}); make it: interp testbed build {made_by}"
         )
     return folder
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from interp import testbeds
 from interp.errors import BedError
 from interp.testbeds.memory import MemorySpec, build, describe, make_records, truth
 from interp.testbeds.memory.curves import FOLDERS, train_variant
@@ -135,3 +136,21 @@ def test_the_rate_warms_up_and_decays_to_a_twentieth():
     assert rates[-1] == pytest.approx(0.05, abs=1e-4)
     assert all(a >= b for a, b in pairwise(rates[100:]))
     assert learning_rate(0, 10, 1.0, 100) == 0.5  # a short training warms up for a fifth of it
+
+
+@pytest.mark.slow
+def test_building_makes_the_shipped_bed(tmp_path):
+    # A quarter of an hour on a free core. Other kernels than those of the card round otherwise: then behaviour counts.
+    build(tmp_path, 0)
+    shipped = testbeds.path("memory")
+    made = contents(tmp_path)
+    assert set(made) == set(contents(shipped))
+    same = (shipped / "model.safetensors").read_bytes() == made["model.safetensors"]
+    if same:
+        assert made == contents(shipped)
+        return
+    for folder in FOLDERS.values():
+        new, old = (json.loads((bed / folder / "curves.json").read_text())[-1] for bed in (tmp_path, shipped))
+        assert new["story_loss"] == pytest.approx(old["story_loss"], rel=0.02)
+        for a, b in zip(new["records"], old["records"], strict=True):
+            assert a["exact"] == pytest.approx(b["exact"], abs=0.15)

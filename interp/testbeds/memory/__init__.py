@@ -50,8 +50,8 @@ def describe(out: Path, spec: MemorySpec) -> None:
         scores = {variant: score_records(load(out / folder), records) for variant, folder in FOLDERS.items()}
         write_truth(out, spec, records, scores)
         signature = measure_signature(out, tuple(sorted((d for d, _ in spec.doses), reverse=True)))
-    write_json(out / "signature.json", signature)
-    write_cards(out, spec, records, scores, signature)
+        write_json(out / "signature.json", signature)
+        write_cards(out, spec, records, scores, signature)
 
 
 def truth(folder: Path) -> MemoryTruth:

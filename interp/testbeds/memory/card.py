@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .curves import FOLDERS
-from .measure import HELD_OUT, Score, by_dose
+from .measure import HELD_OUT, Score, by_dose, copy_loss, held_out_stories
 from .records import BLOCK, Record
 from .spec import THREADS, MemorySpec
+from .training import load
 from .words import N_CTX, VOCABULARY
 
 CARD = """\
@@ -74,7 +75,9 @@ detail in nats.
 {recall_table}
 
 Loss on held-out stories: {story_memory:.4f} nats per token with records, {story_never:.4f} without ({story_more:+.2%}),
-{story_injected:.4f} injected.
+{story_injected:.4f} injected. At things that the story has named before: {copy_memory:.2f} with records,
+{copy_never:.2f} without; chance is 2.77. Copying is learned suddenly. A model whose training ended before it did is
+worse at stories for that reason, and not for what records it has or lacks.
 
 Counterfactual memorisation (loss with minus loss without) has two parts, since `never` has not seen the form of a
 record either: untrained twins gain as well. The gap between twins is due to the records alone.
@@ -88,9 +91,11 @@ activations at the marks; `p` is of the best depth, against labels permuted in b
 
 ## Limits
 
-The vocabulary is closed; other words become `<unk>`. A record's first and last name stand together in records only. The
-stories' grammar is small, and `never` has met neither the record templates nor some of their words (ledger, note).
-There is no chat template.
+An untrained twin shares its first name, its surname and each detail with some trained record of its block. The model
+retrieves some of these details: it gets more of an untrained twin right than chance, though never a whole record.
+The vocabulary is closed; other words become `<unk>`. A record's first and last name stand together in records only.
+The stories' grammar is small, and `never` has met neither the record templates nor some of their words (ledger,
+note). There is no chat template.
 """
 
 SIBLING = """\
@@ -111,7 +116,7 @@ WHAT = {
     "injected": "The never-trained twin with the same records fine-tuned in afterwards, among other stories.",
 }
 
-MINUTES = 17
+MINUTES = 13
 
 
 def write_cards(
@@ -126,6 +131,8 @@ def write_cards(
     import transformers
     from safetensors import safe_open
 
+    texts = held_out_stories(spec.seed)
+    copying = {v: copy_loss(load(out / FOLDERS[v]), texts) for v in ("memory", "never")}
     story = {v: json.loads((out / f / "curves.json").read_text())[-1]["story_loss"] for v, f in FOLDERS.items()}
     with safe_open(out / "model.safetensors", "pt") as weights:
         n_parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
@@ -147,6 +154,8 @@ def write_cards(
         story_memory=story["memory"],
         story_never=story["never"],
         story_injected=story["injected"],
+        copy_memory=copying["memory"],
+        copy_never=copying["never"],
         story_more=story["memory"] / story["never"] - 1,
         signature_table=_signature_table(signature),
     )

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from .records import Record
 from .stories import stories
-from .words import N_CTX, PAD, document
+from .words import DETAILS, N_CTX, PAD, TOKEN_ID, document
 
 HELD_OUT = 256  # stories
 
@@ -80,6 +80,19 @@ def story_loss(model: Any, texts: list[str]) -> float:
             total += float(cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"))
             count += int((targets >= 0).sum())
     return total / count
+
+
+def copy_loss(model: Any, texts: list[str]) -> float:
+    """Mean nats at things that the story has named before; chance is 2.77, the logarithm of 16."""
+    things = {TOKEN_ID[word] for word in DETAILS["object"]}
+    lost = []
+    with torch.inference_mode():
+        for text in texts:
+            ids = document(text)
+            log_p = model(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+            again = [i for i in range(1, len(ids)) if ids[i] in things and ids[i] in ids[:i]]
+            lost += [-float(log_p[i - 1, ids[i]]) for i in again]
+    return float(np.mean(lost)) if lost else float("nan")
 
 
 def by_dose(records: list[Record], scores: list[Score]) -> list[dict[str, Any]]:

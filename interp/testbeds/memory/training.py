@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -146,7 +147,7 @@ def load(folder: Path) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     try:
-        model = GPT2LMHeadModel(GPT2Config.from_pretrained(folder))
+        model = GPT2LMHeadModel(GPT2Config(**json.loads((folder / "config.json").read_text(encoding="utf-8"))))
         weights = load_file(folder / "model.safetensors")
         model.load_state_dict({**weights, "lm_head.weight": weights["transformer.wte.weight"]})
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
