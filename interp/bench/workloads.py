@@ -69,7 +69,7 @@ def ragged_prompts(n: int, d_vocab: int, *, shared_prefix: int = 0, seed: int = 
 
     >>> prompts = ragged_prompts(2000, 50304)
     >>> int(np.median(prompts.lengths)), int(prompts.lengths.max())
-    (40, 256)
+    (39, 256)
     """
     if n < 2:
         raise BenchError(f"a benchmark needs at least two prompts, got {n}")
