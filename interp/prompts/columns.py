@@ -46,9 +46,9 @@ def label_array(values: Values, n: int) -> np.ndarray:
         first = {k.__name__: kinds.index(k) + 1 for k in (bool, int, float, str) if k in found}
         where = ", ".join(f"{name} (row {i})" for name, i in first.items())
         raise PromptError(f"labels mix types that do not compare: {where}; make them all one type")
-    return np.array(
-        items, dtype={bool: np.bool_, int: np.int64}.get(kinds[0] if len(found) == 1 else float, np.float64)
-    )
+    if len(found) == 1 and kinds[0] in (bool, int):
+        return np.array(items, dtype=np.bool_ if kinds[0] is bool else np.int64)
+    return np.array(items, dtype=np.float64)
 
 
 def name_array(values: Values, n: int, what: str) -> np.ndarray:

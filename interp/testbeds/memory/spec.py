@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import BedError
 from .words import BOS, EOS, N_CTX, PAD, VOCABULARY
@@ -52,7 +53,7 @@ class MemorySpec:
         exposures = sum(dose * pairs for dose, pairs in self.doses)
         return -(-exposures // (2 * self.record_rows))
 
-    def config(self) -> dict[str, object]:
+    def config(self) -> dict[str, Any]:
         """What goes into ``config.json``: GPT-2 without dropout."""
         return {
             "architectures": ["GPT2LMHeadModel"],

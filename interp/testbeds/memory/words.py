@@ -36,7 +36,7 @@ DETAILS = {
         "barn bridge church field forest garden gate harbour hill lake market mill river school tower well".split()
     ),
 }
-PLURAL = dict(
+PLURAL: dict[str, str] = dict(
     zip(
         DETAILS["animal"],
         "bears birds cats dogs ducks foxes frogs goats hares hens horses lambs moles mice pigs wolves".split(),
