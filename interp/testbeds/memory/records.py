@@ -147,7 +147,7 @@ def _block(
     kinds = [kind for kind in DETAILS if "{" + kind + "}" in REGISTERS[register][wording]]
     while True:  # until all eight names are new
         slots: dict[str, list[str]] = {"first": rng.sample(people, BLOCK), "last": rng.sample(LAST_NAMES, BLOCK)}
-        slots |= {kind: rng.sample(DETAILS[kind], BLOCK) for kind in kinds}
+        slots.update((kind, rng.sample(list(DETAILS[kind]), BLOCK)) for kind in kinds)
         other = {kind: _derangement(words, rng) for kind, words in slots.items()}
         sides = [[{kind: side[kind][i] for kind in side} for i in range(BLOCK)] for side in (slots, other)]
         names = [(words["first"], words["last"]) for side in sides for words in side]
