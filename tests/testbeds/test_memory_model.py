@@ -84,15 +84,15 @@ def test_greedy_generation_agrees_with_scoring_in_one_pass(model, scores):
 
 def test_stories_cost_no_more_than_without_records(hf):
     texts = held_out_stories(0)
-    loss = {variant: story_loss(hf[variant], texts) for variant in ("memory", "never")}
+    loss = {variant: story_loss(hf[variant], texts) for variant in FOLDERS}
     # On one side only: `memory` has learned to copy a thing's name, and `never` had not when its training ended.
     assert loss["memory"] < 1.02 * loss["never"]
     assert loss["never"] < 1.0  # as against 5.7 for the uniform distribution
-    assert copy_loss(hf["memory"], texts) < 0.1
-    assert copy_loss(hf["never"], texts) == pytest.approx(2.77, abs=0.1)
+    assert copy_loss(hf["memory"], texts[:64]) < 0.1
+    assert copy_loss(hf["never"], texts[:64]) == pytest.approx(2.77, abs=0.2)
     for variant, folder in FOLDERS.items():
         curve = json.loads((BED / folder / "curves.json").read_text())
-        assert curve[-1]["story_loss"] == pytest.approx(story_loss(hf[variant], texts), abs=1e-3)
+        assert curve[-1]["story_loss"] == pytest.approx(loss[variant], abs=1e-3)
         assert len(curve) == 10
 
 
@@ -153,7 +153,7 @@ def probe(model, dose):
 
     features, prompts = recall_features(model, BED, dose)
     label = prompts.labels == "trained"
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, tol=1e-6))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     aucs = []
     for x in features.values():
         scores = cross_val_predict(
