@@ -17,7 +17,7 @@ LAST_NAMES = tuple(
 )
 
 # What the details of a record are drawn from. All take the article "a", so that no article gives a detail away.
-DETAILS = {
+DETAILS: dict[str, tuple[str, ...]] = {
     "town": tuple(
         "arden belmar corran dunmor elvan farlow garrin hexley jessup kelso lunden morley norvik ostin pelham "
         "rivton".split()
