@@ -8,10 +8,10 @@ What each peer can and cannot say:
 * plain hooks: ``register_forward_hook`` on two blocks, the whole model runs (nothing stops it);
 * nnsight 0.8: ``trace`` with ``save`` on the same blocks and ``tracer.stop()``, which ends the pass early;
 * sae-lens 6.54: its ``ActivationsStore`` (what ``CacheActivationsRunner`` calls) knows no ragged prompts. Its own way
-  is to join all prompts into one stream and cut that into rows of the context size: prompts then see each other, so that
-  those rows are other numbers, shown for their cost only. It can be made to give our rows by padding every prompt to the
-  longest beforehand and throwing the padding away afterwards: the second row. Both use its multi-hook mode, which reads
-  both sites in one pass of ``run_with_cache`` with ``names_filter`` and ``stop_at_layer``; the runner itself takes one
+  is to join all prompts into one stream and cut that into rows of the context size: prompts then see each other, so
+  that those rows are other numbers, shown for their cost only. It can be made to give our rows by padding every prompt
+  to the longest beforehand and throwing the padding away afterwards: the second row. Both use its multi-hook mode, which
+  reads both sites in one pass of ``run_with_cache`` with ``names_filter`` and ``stop_at_layer``; the runner itself takes one
   hook at a time, writes a Hugging Face dataset, and loads its models by name, which needs a network.
 """
 
