@@ -10,9 +10,9 @@ What each peer can and cannot say:
 * sae-lens 6.54: its ``ActivationsStore`` (what ``CacheActivationsRunner`` calls) knows no ragged prompts. Its own way
   is to join all prompts into one stream and cut that into rows of the context size: prompts then see each other, so
   that those rows are other numbers, shown for their cost only. It can be made to give our rows by padding every prompt
-  to the longest beforehand and throwing the padding away afterwards: the second row. Both use its multi-hook mode, which
-  reads both sites in one pass of ``run_with_cache`` with ``names_filter`` and ``stop_at_layer``; the runner itself takes one
-  hook at a time, writes a Hugging Face dataset, and loads its models by name, which needs a network.
+  to the longest beforehand and throwing the padding away afterwards: the second row. Both use its multi-hook mode,
+  which reads both sites in one pass of ``run_with_cache`` with ``names_filter`` and ``stop_at_layer``; the runner
+  itself takes one hook at a time, writes a Hugging Face dataset, and loads its models by name: that needs a network.
 """
 
 from __future__ import annotations
