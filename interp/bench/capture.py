@@ -27,13 +27,12 @@ class _Cell:
     peers: list[Peer]
     gaps: dict[str, float] = field(default_factory=dict)
     costs: dict[str, list[Cost]] = field(default_factory=dict)
-    peaks: dict[str, float] = field(default_factory=dict)
 
 
 def bench_capture(
     model: str = "pythia-70m",
     *,
-    n_prompts: int = 96,
+    n_prompts: int = 40,
     workloads: Sequence[str] = ("A", "B"),
     ats: Sequence[str] = ("all", "last"),
     repeats: int = 3,
@@ -45,7 +44,7 @@ def bench_capture(
 ) -> tuple[Report, Report]:
     """Measure what capturing two `resid_post` sites costs: ours, the peers', and the limit.
 
-    The default takes two to three minutes on two cores. The full benchmark has 2,000 prompts and both models.
+    The default takes about three minutes on two cores. The full benchmark has 2,000 prompts and both models.
 
     Args:
         model: ``pythia-70m`` or ``gpt2-small``: shapes with random weights, so that nothing is fetched.
@@ -53,8 +52,9 @@ def bench_capture(
         workloads: ``A`` (ragged) and ``B`` (the same behind a shared prefix of 64 tokens).
         ats: ``all`` tokens, the ``last`` token.
         repeats: in rotated order; ratios are medians over them.
-        everywhere: run every peer in every part of the table, not only in workload A at all tokens.
-        memory: also measure peak memory (one fresh process per peer).
+        everywhere: run every peer in every part of the table, not only in workload A at all tokens, and measure the
+            memory of every peer.
+        memory: also measure peak memory on workload A (one fresh process per peer).
         peers_file: a Python file with its own ``PEERS`` instead of the built-in ones.
         only: names of peers to run, besides interp itself.
         say: told what is going on, line by line.
@@ -81,17 +81,22 @@ def bench_capture(
         for at in ats:
             question = Question(first.model, prompts, first.sites, at, workload)
             cells.append(_measure(question, [p for p in peers if p.fits(question, everywhere)], repeats, say))
+    peaks: dict[str, dict[str, float]] = {}
     flat = None
     if memory:
-        job = {"model": model, "n_prompts": n_prompts, "peers_file": peers_file}
-        _measure_memory(cells, job, everywhere, say)
-        flat = in_own_process({**job, "workload": "A", "at": "last", "peer": "flat"})
+        job = {"model": model, "n_prompts": n_prompts, "peers_file": peers_file, "workload": "A"}
+        for at in ats:
+            peaks[f"A, {at}"] = _peaks(
+                [p for p in peers if at in p.ats and (p.memory or everywhere)], {**job, "at": at}
+            )
+            say(f"A, {at}: memory of {len(peaks[f'A, {at}'])} peers")
+        flat = in_own_process({**job, "at": "last", "peer": "flat"})
     start = startup()
-    rows = tuple(row for cell in cells for row in _rows(cell))
+    rows = tuple(row for cell in cells for row in _rows(cell, peaks))
     meta = {
         "model": model, "n_prompts": n_prompts, "repeats": repeats, "machine": before, "load_after": machine()["load"],
         "workloads": {w: WORKLOADS[w] for w in workloads}, "sites": [str(s) for s in first.sites],
-        "flat_mib": flat, "startup_s": start, "raw": [_raw(cell) for cell in cells],
+        "peak_mib": peaks, "flat_mib": flat, "startup_s": start, "raw": [_raw(cell) for cell in cells],
     }  # fmt: skip
     found = target_rows(rows, meta)
     provenance = first.model.provenance(seed=0)
@@ -131,19 +136,14 @@ def _measure(question: Question, peers: list[Peer], repeats: int, say: Callable[
     return cell
 
 
-def _measure_memory(cells: list[_Cell], job: dict[str, Any], everywhere: bool, say: Callable[[str], None]) -> None:
-    for cell in cells:
-        question = cell.question
-        if not everywhere and question.workload != "A":
-            continue
-        for peer in cell.peers:
-            here = {"workload": question.workload, "at": question.at, "peer": peer.name}
-            cell.peaks[peer.name] = in_own_process({**job, **here})
-        say(f"{question.workload}, {question.at}: memory of {len(cell.peers)} peers")
+def _peaks(peers: list[Peer], job: dict[str, Any]) -> dict[str, float]:
+    """MiB that each peer grows by, each in a process of its own."""
+    return {p.name: in_own_process({**job, "peer": p.name}) for p in peers if "A" in p.workloads}
 
 
-def _rows(cell: _Cell) -> list[dict[str, Any]]:
+def _rows(cell: _Cell, peaks: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     ours = cell.costs[OURS]
+    here = peaks.get(f"{cell.question.workload}, {cell.question.at}", {})
     return [
         {
             "workload": cell.question.workload,
@@ -155,7 +155,7 @@ def _rows(cell: _Cell) -> list[dict[str, Any]]:
             "wall_s": median(cell.costs[peer.name], "wall"),
             "cpu_ratio": paired_ratio(ours, cell.costs[peer.name], "cpu"),
             "wall_ratio": paired_ratio(ours, cell.costs[peer.name], "wall"),
-            "peak_mib": cell.peaks.get(peer.name),
+            "peak_mib": here.get(peer.name),
             "rows_mib": cell.question.row_bytes / 2**20,
             "differs": cell.gaps.get(peer.name),
             "note": peer.note,

@@ -92,16 +92,33 @@ _16, _SORTED, _OWN = "16, in order", "length-sorted", "length-sorted, shared"
 _EAGER = "eager (the bridge's own)"
 
 PEERS: tuple[Peer, ...] = (
-    Peer(OURS, interp_capture, _OWN, "sdpa", core=True),
+    Peer(OURS, interp_capture, _OWN, "sdpa", core=True, memory=True),
     Peer("interp, no sharing", interp_unshared, _SORTED, "sdpa", core=True, workloads=("B",)),
     Peer("interp, packed", interp_packed, "packed rows", "sdpa", workloads=("A",), ats=("all",)),
-    Peer("interp, into a store", interp_to_store, _OWN, "sdpa", core=True, ats=("all",), note="fsync included"),
+    Peer(
+        "interp, into a store",
+        interp_to_store,
+        _OWN,
+        "sdpa",
+        core=True,
+        memory=True,
+        ats=("all",),
+        note="fsync included",
+    ),
     Peer("limit: forward only", limit, _OWN, "sdpa", core=True, note="needed layers, no head, nothing kept"),
     Peer("limit, no sharing", limit_plain, _SORTED, "sdpa", core=True, workloads=("B",)),
     Peer("limit, batches of 16", limit_in_order, _16, "sdpa", note="what padding costs any peer"),
     Peer("TransformerLens, all", tl_everything, _16, _EAGER),
-    Peer("TransformerLens, names_filter", tl_filtered, _16, _EAGER),
+    Peer("TransformerLens, names_filter", tl_filtered, _16, _EAGER, memory=True),
     Peer("TransformerLens, + stop_at_layer", tl_stopped, _16, _EAGER, core=True),
-    Peer("TransformerLens, + our batches", tl_stopped_sorted, _SORTED, _EAGER, core=True, note="the fair control"),
+    Peer(
+        "TransformerLens, + our batches",
+        tl_stopped_sorted,
+        _SORTED,
+        _EAGER,
+        core=True,
+        memory=True,
+        note="the fair control",
+    ),
     Peer("HF output_hidden_states", hf_hidden_states, _16, "sdpa"),
 )

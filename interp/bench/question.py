@@ -134,7 +134,8 @@ class Peer:
     """One way to answer a `Question`. ``run`` gives its rows, or ``None`` where it only computes (the limits).
 
     ``compare`` is false for a peer that cannot express the job; ``note`` then says what it did instead. ``core`` peers
-    run in every cell of the table, the others only where asked. ``workloads`` are those in which it says something.
+    run in every cell of the table, the others only where asked; ``memory`` is measured for those that have it set.
+    ``workloads`` and ``ats`` are those in which it says something.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Peer:
     note: str = ""
     compare: bool = True
     core: bool = False
+    memory: bool = False
     workloads: tuple[str, ...] = ("A", "B")
     ats: tuple[str, ...] = ("all", "last")
 

@@ -26,7 +26,9 @@ def target_rows(rows: Sequence[Mapping[str, Any]], meta: Mapping[str, Any]) -> l
         row = by_place.get((workload, at, peer))
         found.append(_row(measure, f"{workload}, {at}", None if row is None else row["cpu_ratio"], most))
     for at in ("all", "last"):
-        found.append(_row("peak memory growth vs names_filter", f"A, {at}", _memory(by_place, at), 0.1))
+        found.append(
+            _row("peak memory growth vs names_filter", f"A, {at}", _memory(meta["peak_mib"].get(f"A, {at}", {})), 0.1)
+        )
     flat = meta["flat_mib"]
     grown = None if flat is None else flat["200"] - flat["50"]
     found.append(_row("growth from batch 50 to 200, MiB", "A, last", grown, FLAT_MIB))
@@ -40,7 +42,6 @@ def _row(measure: str, where: str, measured: float | None, most: float) -> dict[
     return {"measure": measure, "where": where, "measured": measured, "at_most": most, "met": met}
 
 
-def _memory(by_place: Mapping[tuple[str, str, str], Mapping[str, Any]], at: str) -> float | None:
-    pair = [by_place.get(("A", at, name), {}).get("peak_mib") for name in ("interp", "TransformerLens, names_filter")]
-    ours, theirs = pair
+def _memory(peaks: Mapping[str, float]) -> float | None:
+    ours, theirs = peaks.get("interp"), peaks.get("TransformerLens, names_filter")
     return None if ours is None or not theirs else ours / theirs

@@ -150,16 +150,19 @@ def test_memory_of_a_peer_and_flatness(model):
 
 def test_targets_say_what_was_not_measured():
     rows = [
-        {"workload": "A", "at": "all", "peer": "limit: forward only", "cpu_ratio": 1.04, "peak_mib": None},
-        {"workload": "A", "at": "all", "peer": "TransformerLens, names_filter", "cpu_ratio": 0.2, "peak_mib": None},
+        {"workload": "A", "at": "all", "peer": "limit: forward only", "cpu_ratio": 1.04},
+        {"workload": "A", "at": "all", "peer": "TransformerLens, names_filter", "cpu_ratio": 0.2},
     ]
-    meta = {"flat_mib": {"50": 1.0, "200": 40.0}, "startup_s": {"import interp": 0.1, "interp --help": 2.0}}
+    meta = {"peak_mib": {"A, all": {"interp": 5.0, "TransformerLens, names_filter": 100.0}}}
+    meta |= {"flat_mib": {"50": 1.0, "200": 40.0}, "startup_s": {"import interp": 0.1, "interp --help": 2.0}}
     met = {(r["measure"], r["where"]): r["met"] for r in target_rows(rows, meta)}
     assert met["CPU cost vs the limit", "A, all"] is True
     assert met["CPU cost vs names_filter", "A, all"] is False
     assert met["CPU cost vs the limit", "A, last"] is None
     assert met["growth from batch 50 to 200, MiB", "A, last"] is False
     assert met["interp --help, s", ""] is False
+    assert met["peak memory growth vs names_filter", "A, all"] is True
+    assert met["peak memory growth vs names_filter", "A, last"] is None
 
 
 @pytest.mark.parametrize(
