@@ -18,15 +18,16 @@ OURS = "interp"
 
 
 def interp_capture(question: Question, **options: Any) -> Rows:
-    """`capture` into memory."""
+    """`capture` into memory; the rows stay where capture put them, as they would for a user."""
     acts = capture(question.model, question.prompts, question.sites, at=question.at, dtype=DTYPE, **options)
-    return {site: acts[site].tensor() for site in question.sites}
+    return {site: acts[site] for site in question.sites}
 
 
 def interp_to_store(question: Question) -> Rows:
     """`capture` into a store on disk, committed and checksummed, and read back."""
     with tempfile.TemporaryDirectory() as folder:
-        return interp_capture(question, out=f"{folder}/store", progress=False)
+        rows = interp_capture(question, out=f"{folder}/store", progress=False)
+        return {site: rows[site][:] for site in question.sites}
 
 
 def interp_unshared(question: Question) -> Rows:

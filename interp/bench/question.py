@@ -20,7 +20,7 @@ USERS_BATCH = 16
 DTYPE = torch.float16
 # Two units in the last place of a float16: one for its rounding, one for the order of a float32 sum.
 _TOLERANCE = 2 * float(torch.finfo(DTYPE).eps)
-Rows = dict[Site, torch.Tensor]
+Rows = dict[Site, Any]  # tensors, or what is read like one (`interp.store.Rows`)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ class Question:
         """
         worst = 0.0
         for site in self.sites:
-            a, b = ours[site].float(), theirs[site].float()
+            a, b = ours[site][:].float(), theirs[site][:].float()
             if a.shape != b.shape:
                 raise BenchError(f"{peer} gave {tuple(b.shape)} rows at {site}, and we {tuple(a.shape)}")
             gap = (a - b).abs()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,27 @@ def test_every_peer_gives_the_same_rows(model, workload, at):
     assert 0 < silent < 4  # the limits
 
 
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor:UserWarning")  # sae-lens, of its own rows
+@pytest.mark.parametrize("workload", ["A", "B"])
+@pytest.mark.parametrize("at", ["all", "last"])
+def test_the_peers_that_are_not_shipped_give_the_same_rows(model, workload, at):
+    pytest.importorskip("nnsight", reason="`make bench` installs it")
+    pytest.importorskip("sae_lens", reason="`make bench` installs it")
+    from interp.bench.memory import find_peers
+
+    asked = question(model, workload, at)
+    peers = find_peers(str(Path(__file__).parent / "capture_peers.py"))
+    extra = [p for p in peers if p.name not in {q.name for q in PEERS} and p.fits(asked, everywhere=True)]
+    assert {p.name.split(",")[0] for p in extra} == {"plain forward hooks", "nnsight", "sae-lens"}
+    ours = PEERS[0].run(asked)
+    for peer in extra:
+        rows = peer.run(asked)
+        if peer.compare:
+            asked.difference(ours, rows, peer.name)
+        else:  # one stream: as many rows, less the part that fills no row of its own
+            assert all(0 < len(rows[site]) <= asked.n_rows for site in asked.sites)
+
+
 @pytest.mark.parametrize("at", ["all", "last"])
 def test_rows_come_back_in_the_order_of_the_prompts(model, at):
     # Tokens stand for activations, so that the right answer is known without any model.
@@ -76,7 +99,7 @@ def test_a_peer_that_gives_other_rows_is_caught(model):
 
     def swapped(q):
         rows = honest.run(q)
-        return {site: values.flip(0) for site, values in rows.items()}
+        return {site: values[:].flip(0) for site, values in rows.items()}
 
     def fewer(q):
         return {site: values[1:] for site, values in honest.run(q).items()}

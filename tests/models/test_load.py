@@ -253,11 +253,16 @@ def test_a_local_path_touches_no_network(saved):
         interp.generate(model, prompts, 2)
         model.fingerprint, model.untrained(), model.bridge
         assert not tried, tried
+        class Tried(BaseException):  # no Exception, so that nobody tries again
+            pass
+        def tell(*args, **kwargs):
+            raise Tried
+        socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = tell
         try:
             interp.load_model("someone/no-such-model")
-        except interp.InterpError:
+            raise SystemExit("the trap does not work: a name from the hub tried no connection")
+        except Tried:
             pass
-        assert tried, "the trap does not work: a name from the hub tried no connection"
     """
     import os
 
