@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,25 +107,34 @@ def _device(device: str | torch.device | None) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Inside the block transformers draws no progress bars."""
+    from transformers.utils import logging as hf_logging
+
+    bars = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
 def _load_weights(
     source: str, *, dtype: str | torch.dtype, device_map: Any, attn: str, remote: bool, common: dict[str, Any]
 ) -> Any:
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging as hf_logging
 
     extra = {} if device_map is None else {"device_map": device_map}
-    bars = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
     try:
-        hf, found = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, attn_implementation=attn, trust_remote_code=remote,
-            output_loading_info=True, ignore_mismatched_sizes=True, **extra, **common,
-        )  # fmt: skip
+        with no_bars():
+            hf, found = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, attn_implementation=attn, trust_remote_code=remote,
+                output_loading_info=True, ignore_mismatched_sizes=True, **extra, **common,
+            )  # fmt: skip
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"could not load a causal LM from {source!r}: {error}") from error
-    finally:
-        if bars:
-            hf_logging.enable_progress_bar()
     # transformers would fill these with random numbers.
     wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
     wrong += [f"{name} has another shape" for name, *_ in sorted(found["mismatched_keys"])]
@@ -131,6 +142,13 @@ def _load_weights(
         what = f"{len(wrong)} weights of {type(hf).__name__}: {', '.join(wrong[:5])}"
         raise ModelError(f"could not load a causal LM from {source!r}: {what}")
     return hf
+
+
+def read_checkpoint(folder: Path, dtype: torch.dtype) -> Any:
+    """The Hugging Face model in a directory, in host memory. Raises `ModelError`."""
+    return _load_weights(
+        str(folder), dtype=dtype, device_map=None, attn="sdpa", remote=False, common={"local_files_only": True}
+    )
 
 
 def _check_causal(model: Model) -> None:

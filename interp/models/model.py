@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -228,6 +230,56 @@ class Model:
             fresh = type(self.hf)(copy.deepcopy(self.cfg))
         fresh = fresh.to(device=self.device, dtype=self.dtype)
         return Model.wrap(fresh, self.tokenizer, id=f"{self.id} (untrained, seed {seed})")
+
+    def copy(self, *, id: str | None = None) -> Model:
+        """The same model with weights of its own, all of them trainable: nothing done to one reaches the other.
+
+        Weights that are tied stay tied. The tokenizer is shared. ``id`` is by default this one's with "(copy)".
+
+        >>> from interp import load_model, testbeds
+        >>> model = load_model(testbeds.path("induction"))
+        >>> twin = model.copy()
+        >>> twin.fingerprint == model.fingerprint
+        True
+        >>> _ = twin.hf.get_input_embeddings().weight.data.zero_()
+        >>> twin.fingerprint == model.fingerprint
+        False
+        """
+        with torch.inference_mode(False):
+            fresh = copy.deepcopy(self.hf)
+        for parameter in fresh.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+            parameter.grad = None
+        name = f"{self.id} (copy)" if id is None else id
+        return Model.wrap(fresh, self.tokenizer, id=name, revision=self.revision)
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write a Hugging Face checkpoint, with the tokenizer if there is one, that `load_model` reads back.
+
+        What was written is read again and must have this model's fingerprint, so that artefacts of the one fit the
+        other. Files of the same names are replaced.
+
+        Raises:
+            ModelError: the folder cannot be written, or what it holds afterwards is another model.
+        """
+        from .load import no_bars, read_checkpoint
+
+        path = Path(folder)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with no_bars():
+                self.hf.save_pretrained(path)
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(path)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ModelError(f"could not write {self.id!r} to {str(path)!r}: {error}") from error
+        found = _fingerprint(read_checkpoint(path, self.dtype))
+        if found != self.fingerprint:
+            raise ModelError(
+                f"the checkpoint in {str(path)!r} is not the model that was saved (fingerprint {found}, should be "
+                f"{self.fingerprint}); the config and the weights may disagree, as on which of them are tied"
+            )
+        return path
 
     def __repr__(self) -> str:
         s = self.sizes
