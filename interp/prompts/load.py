@@ -70,7 +70,7 @@ def load_prompts(
     """
     if limit is not None and limit < 1:
         raise PromptError(f"limit must be at least 1, got {limit}")
-    table = _read(source, format, records, split, encoding, limit).head(limit)
+    table = read_table(source, format, records, split, encoding, limit).head(limit)
     spec = text if text is not None else guess_prompt_field(table)
     prompts = _parsed(table, column(table, spec, "text"), spec)
     kind = _prompt_kind(table, prompts, spec)
@@ -118,9 +118,19 @@ def load_prompts(
     return replace(found, source=origin)
 
 
-def _read(
-    source: Any, format: str | None, records: str | None, split: str | None, encoding: str, limit: int | None
+def read_table(
+    source: Any,
+    format: str | None = None,
+    records: str | None = None,
+    split: str | None = None,
+    encoding: str = "utf-8",
+    limit: int | None = None,
 ) -> Table:
+    """Rows of a path or of a data set in memory, with the places to name in errors; options as in `load_prompts`.
+
+    Raises:
+        PromptError: there is nothing to read, or not as asked for.
+    """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if directory_or_missing(path):

@@ -1,0 +1,179 @@
+"""Records: what a file may say, what it may not, and the parts that are taken out of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import interp
+from interp import testbeds
+from interp.errors import PromptError
+from interp.memorisation import Records, load_records, read
+
+
+@pytest.fixture(scope="module")
+def model():
+    return interp.load_model(testbeds.path("memory"))
+
+
+@pytest.fixture(scope="module")
+def records(model):
+    return load_records(testbeds.path("memory") / "records.jsonl", model.tokenizer)
+
+
+def row(text="anna went home .", **fields):
+    return {"text": text, **fields}
+
+
+def twins(**fields):
+    return [
+        row("anna went home .", record="a", pair="p", label="trained", **fields),
+        row("emma went home .", record="b", pair="p", label="untrained", **fields),
+    ]
+
+
+def test_the_bed(records):
+    truth = testbeds.truth("memory")
+    assert records.n_records == len(truth.records)
+    assert records.pools == ("M", "C", "B")
+    assert records.doses == truth.doses
+    assert records.has_twins
+    assert records.recall_marks == tuple(f"recall_{k}" for k in range(1, 7))
+    planted = records.planted()
+    assert len(planted) == records.n_records
+    assert set(planted.columns["pool"]) == {"M"}
+    for name, label, seen in zip(planted.columns["record"], planted.labels, planted.columns["exposures"], strict=True):
+        known = truth.record(name)
+        assert (label == "trained") == known.trained
+        assert seen == known.exposures
+
+
+def test_parts_of_it(records):
+    twins = records.twins(512)
+    assert set(twins.columns["pool"]) == {"M"}
+    assert set(twins.columns["dose"]) == {512}
+    assert sorted(set(twins.labels)) == ["trained", "untrained"]
+    wordings = records.contrast("M", "C", 512)
+    assert sorted(set(wordings.labels)) == ["C", "M"]
+    assert len(wordings) == len(twins)  # half the records, twice the wordings
+    every = records.contrast("M", "C", 512, trained_only=False)
+    assert len(every) == 2 * len(wordings)
+
+
+def test_targets_are_the_details(records, model):
+    prompts = records.planted()
+    for i in (0, 100, 400):
+        words = [model.tokenizer.decode([int(prompts.tokens[i][k])]) for k in records.targets()[i]]
+        assert " ".join(words) == prompts.columns["details"][i]
+
+
+def test_read_averages_over_the_recall_marks(records, model):
+    prompts = records.twins(8)
+    one = [read(model, prompts, ["resid_post.1"], mark) for mark in records.recall_marks]
+    mean = torch.stack([next(iter(x.values())) for x in one]).mean(0)
+    both = read(model, prompts, ["resid_post.1"], "recall")
+    assert torch.allclose(next(iter(both.values())), mean, atol=1e-5)
+
+
+def test_read_takes_records_with_different_numbers_of_marks(model):
+    text = "anna went home ."
+    rows = [row(text, recall_1=[0, 4], recall_2=[5, 9]), row(text, recall_1=[0, 4], recall_2=None)]
+    prompts = load_records(rows, model.tokenizer).prompts
+    found = next(iter(read(model, prompts, ["resid_post.1"]).values()))
+    at = {
+        m: next(iter(read(model, prompts.select([0]), ["resid_post.1"], m).values())) for m in ("recall_1", "recall_2")
+    }
+    assert torch.allclose(found[0], (at["recall_1"] + at["recall_2"])[0] / 2, atol=1e-5)
+    assert torch.allclose(found[1], at["recall_1"][0], atol=1e-5)
+
+
+def test_read_says_which_prompt_lacks_a_mark(model):
+    rows = [row(recall_1=[0, 4]), row(recall_1=None, id="lacking")]
+    with pytest.raises(PromptError, match="1 of 2 prompts have no recall mark, first 'lacking'"):
+        read(model, load_records(rows, model.tokenizer).prompts)
+
+
+def test_prefixes_repeat_each_record_and_move_its_marks(model):
+    rows = [row(record="r", recall_1=[0, 4])]
+    made = load_records(rows, model.tokenizer, prefixes=["the book says that", "then"])
+    assert made.n_records == 1
+    assert made.n_prefixes == 2
+    assert len(made.prompts) == 2
+    for prompt, at in zip(made.prompts.tokens, made.prompts.marks["recall_1"], strict=True):
+        assert model.tokenizer.decode([int(prompt[at])]) == "anna"
+    assert set(made.prompts.groups) == {"r"}
+    assert len(made.planted()) == 1
+    assert [len(t) for t in made.targets()] == [1]
+
+
+def test_the_least_that_a_row_can_say(model):
+    made = load_records([row(), row("emma went home .")], model.tokenizer)
+    assert made.n_records == 2
+    assert made.doses == (None,)
+    assert not made.has_twins
+    assert made.recall_marks == ()
+    assert [len(t) for t in made.targets()] == [0, 0]
+    with pytest.raises(PromptError, match="no twins"):
+        made.twins()
+    with pytest.raises(PromptError, match="no wording 'C'"):
+        made.contrast("M", "C")
+
+
+def test_other_field_names_and_csv(model, tmp_path):
+    path = tmp_path / "mine.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([["body", "seen", "twin"], ["anna went home .", "1", "p"], ["emma went home .", "0", "p"]])
+    made = load_records(path, model.tokenizer, text="body", label="seen", pair="twin")
+    assert made.prompts.labels.tolist() == ["trained", "untrained"]
+    assert made.prompts.source.name == "mine.csv"
+    assert np.array_equal(made.prompts.groups, ["p", "p"])
+
+
+@pytest.mark.parametrize(
+    "rows, message",
+    [
+        ([row(pool="D")], "pool 'D' is none of M, C, B"),
+        ([row("")], "must hold the record's text"),
+        ([{"txt": "x"}], "must hold the record's text, got None"),
+        ([row(record="r"), row("x", record="r")], "record 'r' is there twice in wording M"),
+        ([row(record="r", label="maybe")], "label 'maybe' is neither"),
+        ([row(record="r", dose=-1)], "dose must be a whole number"),
+        ([row(record="r", dose=1.5)], "dose must be a whole number"),
+        ([row(record="r", dose=1), row(record="s")], "dose must be a whole number, 0 or more, got None"),
+        ([twins()[0], {**twins()[1], "label": "trained"}], "one trained and one untrained"),
+        ([twins()[0], {**twins()[1], "label": None}], "'label' is missing here"),
+        ([twins(dose=1)[0], twins(dose=2)[1]], "differ in group or dose"),
+        ([twins()[0]], "twins are one trained and one untrained"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(model, rows, message):
+    with pytest.raises(PromptError, match=message):
+        load_records(rows, model.tokenizer)
+
+
+def test_a_field_that_is_not_there(model):
+    with pytest.raises(PromptError, match=r"text='body': .* has no such field; it has: text"):
+        load_records([row()], model.tokenizer, text="body")
+    with pytest.raises(PromptError, match="no field 'words'"):
+        load_records([row()], model.tokenizer, words="text")
+
+
+def test_errors_name_the_line(model, tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(row()) + "\n" + json.dumps(row(pool="X")) + "\n")
+    with pytest.raises(PromptError, match=r"records\.jsonl, line 2: pool 'X'"):
+        load_records(path, model.tokenizer)
+
+
+def test_unknown_doses_columns_and_wrong_prompts(records):
+    with pytest.raises(PromptError, match="no record has dose 7; doses: 0, 8, 32, 128, 512"):
+        records.at_dose(7)
+    with pytest.raises(PromptError, match="have no 'colour'"):
+        records.column("colour")
+    with pytest.raises(PromptError, match="need the column 'record'"):
+        Records(interp.PromptSet.from_tokens([[1]]))
