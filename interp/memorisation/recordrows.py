@@ -72,7 +72,7 @@ def _one(row: Mapping[str, Any], named: Mapping[str, str], there: set[str], wher
     record = value("record") if value("record") is not None else value("id")
     if record is None:
         record = where.rsplit(", ", 1)[-1]
-    made = {"text": text, "record": str(record), "pool": pool}
+    made: dict[str, Any] = {"text": text, "record": str(record), "pool": pool}
     own = str(value("id")) if value("id") is not None else str(record)
     made["id"] = own if own.endswith(f"-{pool}") or pool == "M" else f"{own}-{pool}"
     for field in ("pair", "label"):
