@@ -22,12 +22,17 @@ def held_out_scores(
     labels: Float[Tensor, "label row"],
     splits: Sequence[Split],
     *,
+    used: Float[Tensor, "label row"] | None = None,
     C: float = 1.0,
     tol: float = 1e-5,
     step: Callable[[int], object] | None = None,
 ) -> list[Float[Tensor, "label _"]]:
     """Log-odds of class 1 for the test rows of each split, from fits and standardisation that saw its training rows
     only.
+
+    Args:
+        used: 1 for the rows that a label vector is trained on, 0 for those that it leaves out. All are scored, and
+            the standardisation is that of all training rows, whoever uses them.
 
     Raises:
         SplitError, ActivationError, ConvergenceError: see `fit_logistic`.
@@ -45,24 +50,26 @@ def held_out_scores(
     out: list[Tensor] = []
     for start in range(0, len(splits), size):
         batch = splits[start : start + size]
-        out += _batch(features, labels, batch, C, tol)
+        out += _batch(features, labels, None if used is None else used.to(labels), batch, C, tol)
         if step is not None:
             step(len(batch))
     return out
 
 
-def _batch(features: Tensor, labels: Tensor, splits: Sequence[Split], C: float, tol: float) -> list[Tensor]:
+def _batch(
+    features: Tensor, labels: Tensor, used: Tensor | None, splits: Sequence[Split], C: float, tol: float
+) -> list[Tensor]:
     longest = max(len(train) for train, _ in splits)
     x = labels.new_zeros(len(splits), longest, features.shape[1])
     y = labels.new_zeros(len(splits), len(labels), longest)
-    weight = labels.new_zeros(len(splits), longest)
+    weight = labels.new_zeros(len(splits), longest) if used is None else torch.zeros_like(y)
     scales = []
     for k, (train, _) in enumerate(splits):
         rows = features[train].double()
         mean, scale = moments(rows)
         x[k, : len(train)] = (rows - mean) / scale
         y[k, :, : len(train)] = labels[:, train]
-        weight[k, : len(train)] = 1.0
+        weight[k, ..., : len(train)] = 1.0 if used is None else used[:, train]
         scales.append((mean, scale))
     fits = fit_logistic(x, y, weight, C=C, tol=tol)
     scores = []

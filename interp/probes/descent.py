@@ -15,7 +15,7 @@ def descend(
     z: Float[Tensor, "problem row r"],
     spectrum: Float[Tensor, "problem r-1"],
     y: Float[Tensor, "problem label row"],
-    s: Float[Tensor, "problem 1 row"] | None,
+    s: Float[Tensor, "problem #label row"] | None,
     ridge: float,
     u: Float[Tensor, "problem label r"],
     goal: float,
@@ -73,13 +73,16 @@ def inverse_diagonal(
     curvature: Float[Tensor, "problem label row"],
     z: Float[Tensor, "problem row r"],
     spectrum: Float[Tensor, "problem r-1"],
-    s: Float[Tensor, "problem 1 row"] | None,
+    s: Float[Tensor, "problem #label row"] | None,
     ridge: float,
 ) -> Float[Tensor, "problem label r"]:
-    """Inverse of the Hessian's stand-in: ``mean(W) S² + ridge``, and ``sum(W)`` for the intercept."""
+    """Inverse of the Hessian's stand-in: ``mean(W) S² + ridge``, and ``sum(W)`` for the intercept.
+
+    Where label vectors have weights of their own, ``S²`` is of all rows that any of them uses, and so is the mean.
+    """
     ones = z[..., -1:]
     total = torch.matmul(curvature, ones)
-    count = ones.sum(1, keepdim=True) if s is None else s.sum(-1, keepdim=True)
+    count = s.sum(-1, keepdim=True) if s is not None and s.shape[1] == 1 else ones.sum(1, keepdim=True)
     out = curvature.new_empty(*curvature.shape[:2], z.shape[2])
     torch.addcmul(curvature.new_tensor(ridge), total / count, spectrum[:, None], out=out[..., :-1])
     out[..., -1:] = total

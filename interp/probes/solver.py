@@ -69,7 +69,7 @@ class Fits:
 def fit_logistic(
     features: Float[Tensor, "problem row d"],
     labels: Float[Tensor, "problem label row"],
-    weights: Float[Tensor, "problem row"] | None = None,
+    weights: Float[Tensor, "problem row"] | Float[Tensor, "problem label row"] | None = None,
     *,
     C: float = 1.0,
     tol: float = 1e-6,
@@ -81,7 +81,7 @@ def fit_logistic(
     Args:
         features: finite; rows of weight 0 may hold anything finite.
         labels: 0 or 1.
-        weights: non-negative sample weights; all ones by default.
+        weights: non-negative sample weights, for a problem or for each of its label vectors; all ones by default.
         C: inverse strength of the penalty, in scikit-learn's convention.
         tol: the largest estimated error of a weight, relative to the largest weight where that is above 1.
         max_steps: Newton steps before giving up.
@@ -103,6 +103,7 @@ def fit_logistic(
     """
     x, y = features.double(), labels.to(features.device, torch.float64)
     s = x.new_ones(x.shape[:2]) if weights is None else weights.to(x)
+    s = s[:, 0] if s.dim() == 3 and s.shape[1] == 1 else s
     _check(x, y, s, C, on_failure)
     r = max(min(x.shape[1:]), 1)
     per_chunk = max(1, min(ELEMENTS // (y.shape[1] * r), FEATURES // (x.shape[1] * r)))
@@ -119,18 +120,20 @@ def fit_logistic(
 def _fit_chunk(
     x: Tensor, y: Tensor, s: Tensor, ridge: float, tol: float, max_steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    rotated = rotate(x, s)
+    # Label vectors with weights of their own share the basis of all rows that any of them uses.
+    shared = s if s.dim() == 2 else (s > 0).any(1).to(s)
+    rotated = rotate(x, shared)
     # The last column is the intercept's. Rows of weight 0 become zeros; weights of 0 and 1 are then not needed.
     z = x.new_ones(*x.shape[:2], rotated.z.shape[2] + 1)
     z[..., :-1] = rotated.z
-    unused = s <= 0
+    unused = shared <= 0
     if bool(unused.any()):
         z[unused] = 0.0
-    weights = None if bool((unused | (s == 1)).all()) else s
+    weights = s if s.dim() == 3 else None if bool((unused | (s == 1)).all()) else s[:, None]
     z32 = z.float()
     u = y.new_zeros(*y.shape[:2], z.shape[2])
     u[..., -1] = torch.logit(_share(y, s))
-    spectrum, s32 = rotated.spectrum.float(), None if weights is None else weights[:, None].float()
+    spectrum, s32 = rotated.spectrum.float(), None if weights is None else weights.float()
     rough = descend(z32, spectrum, y.float(), s32, ridge, u.float(), max(ROUGH, tol))
     u = torch.where(torch.isfinite(rough).all(-1, keepdim=True), rough.double(), u)
     u, error = _Newton(z, z32, rotated.spectrum, y, weights, ridge, u, tol).run(max_steps)
@@ -146,7 +149,7 @@ class _Newton:
     ) -> None:
         self.tol, self.ridge, self.z, self.z32 = tol, ridge, z, z32
         self.spectrum, self.y, self.u = spectrum.to(z), y.to(z), u.to(z)
-        self.s = None if s is None else s[:, None].to(z)
+        self.s = None if s is None else s.to(z)
         self.penalty = self.u.new_full((z.shape[2],), ridge)
         self.penalty[-1] = 0.0
         self.margin = _forward(self.u, z)
@@ -194,9 +197,10 @@ class _Newton:
 
         self.u, self.margin, self.y = keep(self.u), keep(self.margin), keep(self.y)
         self.where, self.moved = keep(self.where), keep(self.moved)
+        if self.s is not None:
+            self.s = self.s[problems] if self.s.shape[1] == 1 else keep(self.s)
         if not bool(problems.all()):
             self.z, self.z32, self.spectrum = self.z[problems], self.z32[problems], self.spectrum[problems]
-            self.s = None if self.s is None else self.s[problems]
         return tuple(keep(t) for t in others)
 
     def _direction(self, curvature: Tensor, gradient: Tensor, inverse: Tensor, forcing: Tensor) -> Tensor:
@@ -246,7 +250,8 @@ def _adjoint(r: Tensor, z: Tensor) -> Tensor:
 
 
 def _share(y: Tensor, s: Tensor) -> Tensor:
-    return torch.matmul(y, s[..., None])[..., 0] / s.sum(-1, keepdim=True)
+    s = s[:, None] if s.dim() == 2 else s
+    return (y * s).sum(-1) / s.sum(-1)
 
 
 def _check(x: Tensor, y: Tensor, s: Tensor, C: float, on_failure: str) -> None:
@@ -257,12 +262,13 @@ def _check(x: Tensor, y: Tensor, s: Tensor, C: float, on_failure: str) -> None:
     finite = torch.isfinite(x).all(-1)
     if not bool(finite.all()):
         raise ActivationError(f"features hold NaN or infinity in {int((~finite).sum())} of {finite.numel()} rows")
-    positive = (y * s[:, None]).sum(-1)
-    bad = (positive <= 0) | (positive >= s.sum(-1, keepdim=True))
+    s = s[:, None] if s.dim() == 2 else s
+    positive = (y * s).sum(-1)
+    bad = (positive <= 0) | (positive >= s.sum(-1))
     if bool(bad.any()):
         k, p = (int(i) for i in bad.nonzero()[0])
         raise SplitError(
-            f"label vector {p} has one class only among the {int((s[k] > 0).sum())} rows of problem {k} "
+            f"label vector {p} has one class only among the {int((s[k, p % s.shape[1]] > 0).sum())} rows of problem {k} "
             f"({int(bad.sum())} such fits of {bad.numel()}); use fewer folds or more groups per class"
         )
 

@@ -84,6 +84,24 @@ def test_sample_weights(shape):
         assert difference(fits, k, 1, reference(x[k], y[k, 1], weight[k])) < 1e-4
 
 
+@pytest.mark.parametrize("shape", ["tall", "wide", "separable"])
+def test_label_vectors_may_have_weights_of_their_own(shape):
+    x, y = problem(*SHAPES[shape])
+    weight = torch.from_numpy(np.random.default_rng(3).choice([0.0, 1.0], p=[0.4, 0.6], size=y.shape))
+    weight[:, :, :5] = 0.0  # rows that no label vector uses
+    weight[0, 2, 5:] *= 2.5
+    fits = fit_logistic(x, y, weight)
+    for k in range(2):
+        for p in range(3):
+            expected = reference(x[k], y[k, p], weight[k, p])
+            assert difference(fits, k, p, expected) < 1e-4 * max(1.0, float(expected.abs().max()))
+    alone = fit_logistic(x, y[:, 1:2], weight[:, 1:2])
+    assert torch.allclose(alone.coef, fits.coef[:, 1:2], atol=1e-5)
+    y[1, 2] = weight[1, 2]
+    with pytest.raises(SplitError, match="label vector 2 has one class only .* of problem 1"):
+        fit_logistic(x, y, weight)
+
+
 @pytest.mark.parametrize("shape", ["tall", "wide"])
 def test_rows_of_weight_zero_might_as_well_be_missing(shape):
     x, y = problem(*SHAPES[shape])
