@@ -15,7 +15,7 @@ def descend(
     z: Float[Tensor, "problem row r"],
     spectrum: Float[Tensor, "problem r-1"],
     y: Float[Tensor, "problem label row"],
-    s: Float[Tensor, "problem #label row"] | None,
+    s: Float[Tensor, "problem own row"] | None,
     ridge: float,
     u: Float[Tensor, "problem label r"],
     goal: float,
@@ -73,7 +73,7 @@ def inverse_diagonal(
     curvature: Float[Tensor, "problem label row"],
     z: Float[Tensor, "problem row r"],
     spectrum: Float[Tensor, "problem r-1"],
-    s: Float[Tensor, "problem #label row"] | None,
+    s: Float[Tensor, "problem own row"] | None,
     ridge: float,
 ) -> Float[Tensor, "problem label r"]:
     """Inverse of the Hessian's stand-in: ``mean(W) S² + ridge``, and ``sum(W)`` for the intercept.

@@ -267,8 +267,9 @@ def _check(x: Tensor, y: Tensor, s: Tensor, C: float, on_failure: str) -> None:
     bad = (positive <= 0) | (positive >= s.sum(-1))
     if bool(bad.any()):
         k, p = (int(i) for i in bad.nonzero()[0])
+        rows = int((s[k, p % s.shape[1]] > 0).sum())
         raise SplitError(
-            f"label vector {p} has one class only among the {int((s[k, p % s.shape[1]] > 0).sum())} rows of problem {k} "
+            f"label vector {p} has one class only among the {rows} rows of problem {k} "
             f"({int(bad.sum())} such fits of {bad.numel()}); use fewer folds or more groups per class"
         )
 

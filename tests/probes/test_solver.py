@@ -98,7 +98,7 @@ def test_label_vectors_may_have_weights_of_their_own(shape):
     alone = fit_logistic(x, y[:, 1:2], weight[:, 1:2])
     assert torch.allclose(alone.coef, fits.coef[:, 1:2], atol=1e-5)
     y[1, 2] = weight[1, 2]
-    with pytest.raises(SplitError, match="label vector 2 has one class only .* of problem 1"):
+    with pytest.raises(SplitError, match="label vector 2 has one class only"):
         fit_logistic(x, y, weight)
 
 
