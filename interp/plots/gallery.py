@@ -2,44 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ReportError
 from ..report import Report
+from .dose_response import dose_response
+from .erasure import erasure_verdicts
+from .gap import gap_by_depth
 from .layers import METRICS, accuracy_by_layer
+from .signature import signature_by_depth
 from .themes import Theme
+from .training import recall_over_training
+from .transfer import transfer_by_depth
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 
-def _probe_figures(report: Report, theme: str | Theme) -> list[Figure]:
-    return [accuracy_by_layer(report, metric, theme) for metric in METRICS if metric in report.columns]
+@dataclass(frozen=True)
+class Picture:
+    """One figure of a report. ``folded``: it shows in another way what one before it shows."""
+
+    name: str
+    figure: Figure
+    folded: bool = False
+
+
+def _probe(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    for metric, name in METRICS.items():
+        if metric in report.columns:
+            yield Picture(name, accuracy_by_layer(report, metric, theme), metric != "auc")
+
+
+def _recall(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Recall by dose", dose_response(report, theme=theme))
+
+
+def _signature(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("AUC by depth", signature_by_depth(report, theme=theme))
+
+
+def _gap(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Gap by depth", gap_by_depth(report, theme=theme))
+
+
+def _transfer(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Transfer by depth", transfer_by_depth(report, theme=theme))
+
+
+def _erasure(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Erasers", erasure_verdicts(report, theme=theme))
+
+
+def _curve(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Over training", recall_over_training(report, theme=theme))
 
 
 # Kind of report -> its figures, the main one first.
-FIGURES: dict[str, Callable[[Report, str | Theme], list[Figure]]] = {"probe": _probe_figures}
+FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
+    "probe": _probe,
+    "recall": _recall,
+    "signature": _signature,
+    "gap": _gap,
+    "transfer": _transfer,
+    "erasure": _erasure,
+    "curve": _curve,
+}
 
 
-def figures(report: Report, theme: str | Theme = "screen") -> list[Figure]:
-    """Every figure that a report of this kind has, the main one first.
+def pictures(report: Report, theme: str | Theme = "screen") -> list[Picture]:
+    """Every figure that a report of this kind has, with its name, the main one first.
 
     Raises:
         ReportError: reports of this kind have no figure, or this one lacks the columns that it needs.
     """
     if report.kind not in FIGURES:
         raise ReportError(f"reports of kind {report.kind!r} have no figure; kinds with one are: {', '.join(FIGURES)}")
-    drawn = FIGURES[report.kind](report, theme)
+    drawn = list(FIGURES[report.kind](report, theme))
     if not drawn:
         raise ReportError(f"this {report.kind!r} report has none of the columns that its figures show")
     return drawn
+
+
+def figures(report: Report, theme: str | Theme = "screen") -> list[Figure]:
+    """Every figure that a report of this kind has, the main one first.
+
+    Raises:
+        ReportError: as for `pictures`.
+    """
+    return [picture.figure for picture in pictures(report, theme)]
 
 
 def figure(report: Report, theme: str | Theme = "screen") -> Figure:
     """The main figure of a report.
 
     Raises:
-        ReportError: as for `figures`.
+        ReportError: as for `pictures`.
     """
     return figures(report, theme)[0]

@@ -66,6 +66,8 @@ class Style:
 ROLES = {
     "result": Style("blue"),
     "untrained": Style("vermillion", "5px,3px", "square-open", 0.85),
+    "difference": Style("green", "solid", "diamond"),
+    "never": Style("green", "7px,2px,1.5px,2px", "diamond-open", 0.85),
     "baseline": Style("green", "7px,2px,1.5px,2px", weight=0.75),
     "baseline_2": Style("purple", "7px,2px,1.5px,2px,1.5px,2px", weight=0.75),
     "null": Style("band"),
