@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from scipy.stats import binom
 
+from interp import testbeds
 from interp.probes import cross_validate
 
-_spec = importlib.util.spec_from_file_location("null_beds", Path(__file__).with_name("beds.py"))
-beds = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(beds)
-
 ALPHA = 0.05
+BEDS = testbeds.nulls()
 
 
 def p_values(name: str, runs: int, permute: str = "groups", permutations: int = 19):
     """The corrected p of the best site, in many independent data sets."""
-    rng, found = np.random.default_rng(11), []
+    found = []
     for seed in range(runs):
-        features, labels, groups = beds.draw(name, rng)
+        data = BEDS[name](seed)
         result = cross_validate(
-            features, labels, groups, folds=4, permutations=permutations, bootstrap=2, nested=False, seed=seed,
-            permute=permute, tol=1e-3,
+            data.features, data.labels, data.groups, folds=4, permutations=permutations, bootstrap=2, nested=False,
+            seed=seed, permute=permute, tol=1e-3,
         )  # fmt: skip
         found.append(float(result.p_max.min()))
     return np.array(found)
@@ -46,7 +41,7 @@ def test_false_positives(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(beds.BEDS))
+@pytest.mark.parametrize("name", list(BEDS))
 def test_false_positives_over_many_seeds(name):
     p = p_values(name, 1000, permutations=39)
     for alpha in (0.05, 0.1, 0.2, 0.5):
@@ -70,12 +65,12 @@ def test_examples_permuted_one_by_one_over_many_seeds(name):
 
 def test_power():
     # The same tests find what is there.
-    rng, found = np.random.default_rng(3), []
+    found = []
     for seed in range(20):
-        features, labels, groups = beds.draw("repetitions", rng)
-        features["site 1"][:, 0] += 3.0 * torch.from_numpy(labels)
+        data = BEDS["repetitions"](seed)
+        data.features["site 1"][:, 0] += 3.0 * torch.from_numpy(data.labels)
         result = cross_validate(
-            features, labels, groups, folds=4, permutations=19, bootstrap=2, nested=False, seed=seed
+            data.features, data.labels, data.groups, folds=4, permutations=19, bootstrap=2, nested=False, seed=seed
         )
         found.append(result.p_max[1] <= ALPHA)
     assert np.mean(found) >= 0.9
