@@ -26,6 +26,7 @@
     ├── ArtefactError        a saved direction or probe that cannot be read
     ├── ReportError          a report that cannot be read, drawn or written
     ├── BedError             a test bed that does not exist, or cannot be made or read
+    ├── InjectionError       records that cannot be trained into a model, or a training that went wrong
     └── BenchError           a benchmark that cannot be run, or peers that disagree
 
 Each message names the offending value and, where there is one, the fix.
@@ -128,6 +129,10 @@ class ReportError(InterpError):
 
 class BedError(InterpError):
     """A test bed that does not exist, or that cannot be made or read."""
+
+
+class InjectionError(InterpError):
+    """Records cannot be trained into a model as asked, or the training went wrong."""
 
 
 class BenchError(InterpError):
