@@ -32,24 +32,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ..errors import ActivationError, ConvergenceError, SplitError, StatisticsError
-from .descent import descend, inverse_diagonal
+from .descent import descend
+from .newton import Newton
 from .rotation import rotate
+from .rows import OwnRows
 
 ELEMENTS = 120_000
 FEATURES = 2_000_000
 """Fits (and rows) times coordinates that run together: enough for a matrix product, few enough for a cache."""
 
-MAX_INNER = 200
 ROUGH = 1e-3
 """Error of the weights below which the iteration turns from float32 to float64."""
-
-LOOSEST, TIGHTEST, FORCING = 0.6, 1e-3, 3.0
-"""Share of the gradient that a step's conjugate gradients may leave: at most, at least, and per size of the step."""
-
-DOUBTFUL, AFTER_STEP = 1e-3, 0.1
-"""Where the penalty is this small beside the largest curvature, the preconditioned gradient can hide an error along a
-direction of little curvature. There a fit is done only when its last Newton step, too, was small: an error of this
-share of the step may be left."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ def fit_logistic(
     weights: Float[Tensor, "problem row"] | Float[Tensor, "problem label row"] | None = None,
     *,
     C: float = 1.0,
-    tol: float = 1e-6,
+    tol: float | Float[Tensor, " label"] = 1e-6,
     max_steps: int = 100,
     on_failure: str = "raise",
 ) -> Fits:
@@ -83,7 +76,8 @@ def fit_logistic(
         labels: 0 or 1.
         weights: non-negative sample weights, for a problem or for each of its label vectors; all ones by default.
         C: inverse strength of the penalty, in scikit-learn's convention.
-        tol: the largest estimated error of a weight, relative to the largest weight where that is above 1.
+        tol: the largest estimated error of a weight, relative to the largest weight where that is above 1; one for
+            all label vectors, or one each.
         max_steps: Newton steps before giving up.
         on_failure: ``"raise"`` or ``"warn"`` where some fits miss `tol`; never silent.
 
@@ -105,20 +99,21 @@ def fit_logistic(
     s = x.new_ones(x.shape[:2]) if weights is None else weights.to(x)
     s = s[:, 0] if s.dim() == 3 and s.shape[1] == 1 else s
     _check(x, y, s, C, on_failure)
+    goal = torch.as_tensor(tol, dtype=torch.float64, device=x.device).expand(y.shape[1])
     r = max(min(x.shape[1:]), 1)
     per_chunk = max(1, min(ELEMENTS // (y.shape[1] * r), FEATURES // (x.shape[1] * r)))
     chunks = zip(x.split(per_chunk), y.split(per_chunk), s.split(per_chunk), strict=True)
     coef, intercept, error = (
-        torch.cat(t) for t in zip(*(_fit_chunk(*c, 1.0 / C, tol, max_steps) for c in chunks), strict=True)
+        torch.cat(t) for t in zip(*(_fit_chunk(*c, 1.0 / C, goal, max_steps) for c in chunks), strict=True)
     )
-    converged = error <= tol
+    converged = error <= goal
     if not bool(converged.all()):
-        _report_failures(error, converged, tol, max_steps, on_failure)
+        report_failures(error, converged, goal, max_steps, on_failure)
     return Fits(coef, intercept, error, converged)
 
 
 def _fit_chunk(
-    x: Tensor, y: Tensor, s: Tensor, ridge: float, tol: float, max_steps: int
+    x: Tensor, y: Tensor, s: Tensor, ridge: float, tol: Tensor, max_steps: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     # Label vectors with weights of their own share the basis of all rows that any of them uses.
     shared = s if s.dim() == 2 else (s > 0).any(1).to(s)
@@ -132,124 +127,16 @@ def _fit_chunk(
     weights = s if s.dim() == 3 else None if bool((unused | (s == 1)).all()) else s[:, None]
     z32 = z.float()
     u = y.new_zeros(*y.shape[:2], z.shape[2])
-    u[..., -1] = torch.logit(_share(y, s))
+    u[..., -1] = torch.logit(share(y, s))
     spectrum, s32 = rotated.spectrum.float(), None if weights is None else weights.float()
-    rough = descend(z32, spectrum, y.float(), s32, ridge, u.float(), max(ROUGH, tol))
+    rough, _ = descend(z32, spectrum, y.float(), s32, ridge, u.float(), tol.float().clamp_min(ROUGH))
     u = torch.where(torch.isfinite(rough).all(-1, keepdim=True), rough.double(), u)
-    u, error = _Newton(z, z32, rotated.spectrum, y, weights, ridge, u, tol).run(max_steps)
+    u, error = Newton(OwnRows(z), OwnRows(z32), rotated.spectrum, y, weights, ridge, u, tol).run(max_steps)
     coef = rotated.back(u[..., :-1])
     return coef, u[..., -1] - torch.matmul(coef, rotated.mean[..., None])[..., 0], error
 
 
-class _Newton:
-    """Truncated Newton on the fits of one chunk, in the precision of ``z``; holds the live fits and all results."""
-
-    def __init__(
-        self, z: Tensor, z32: Tensor, spectrum: Tensor, y: Tensor, s: Tensor | None, ridge: float, u: Tensor, tol: float
-    ) -> None:
-        self.tol, self.ridge, self.z, self.z32 = tol, ridge, z, z32
-        self.spectrum, self.y, self.u = spectrum.to(z), y.to(z), u.to(z)
-        self.s = None if s is None else s.to(z)
-        self.penalty = self.u.new_full((z.shape[2],), ridge)
-        self.penalty[-1] = 0.0
-        self.margin = _forward(self.u, z)
-        self.all_u, self.all_error = self.u.clone(), self.u.new_full(y.shape[:2], math.inf)
-        self.moved = self.all_error.clone()
-        self.where = torch.arange(self.all_error.numel(), device=y.device).reshape(y.shape[:2])
-
-    def run(self, max_steps: int) -> tuple[Tensor, Tensor]:
-        """Weights in the rotated basis with the intercept last, and their errors."""
-        for step in range(max_steps + 1):
-            p = torch.sigmoid(self.margin)
-            gradient = _adjoint(self._weigh(p - self.y), self.z).addcmul_(self.penalty, self.u)
-            curvature = self._weigh(p.mul_(1 - p))
-            inverse = inverse_diagonal(curvature, self.z, self.spectrum, self.s, self.ridge)
-            newton = gradient * inverse
-            largest, off = self.u[..., :-1].abs().amax(-1), newton.abs().amax(-1)
-            error = off / largest.clamp_min(1.0)
-            doubtful = self.ridge * inverse[..., :-1].amin(-1) < DOUBTFUL
-            error = torch.where(doubtful, torch.maximum(error, AFTER_STEP * self.moved), error)
-            self.all_u.flatten(0, 1)[self.where.flatten()] = self.u.flatten(0, 1)
-            self.all_error.flatten()[self.where.flatten()] = error.flatten()
-            live = ~(error <= self.tol)
-            if step == max_steps or not bool(live.any()):
-                break
-            forcing = torch.maximum(FORCING * off / largest, 0.5 * self.tol / error).clamp(TIGHTEST, LOOSEST)
-            gradient, curvature, inverse, forcing = self._compact(live, gradient, curvature, inverse, forcing)
-            direction = self._direction(curvature.float(), gradient.float(), inverse.float(), forcing.float())
-            self._advance(direction.to(gradient), gradient)
-        return self.all_u, self.all_error
-
-    def _weigh(self, rows: Tensor) -> Tensor:
-        return rows if self.s is None else rows.mul_(self.s)
-
-    def _compact(self, live: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """Drop finished problems, and finished labels as far as the batch stays rectangular."""
-        problems = live.any(1)
-        width = int(live.sum(1).max())
-        if bool(problems.all()) and width > 0.8 * live.shape[1]:
-            return others
-        order = torch.argsort(live[problems].to(torch.int8), dim=1, descending=True, stable=True)[:, :width]
-
-        def keep(t: Tensor) -> Tensor:
-            index = order.reshape(*order.shape, *[1] * (t.dim() - 2)).expand(-1, -1, *t.shape[2:])
-            return t[problems].gather(1, index)
-
-        self.u, self.margin, self.y = keep(self.u), keep(self.margin), keep(self.y)
-        self.where, self.moved = keep(self.where), keep(self.moved)
-        if self.s is not None:
-            self.s = self.s[problems] if self.s.shape[1] == 1 else keep(self.s)
-        if not bool(problems.all()):
-            self.z, self.z32, self.spectrum = self.z[problems], self.z32[problems], self.spectrum[problems]
-        return tuple(keep(t) for t in others)
-
-    def _direction(self, curvature: Tensor, gradient: Tensor, inverse: Tensor, forcing: Tensor) -> Tensor:
-        """Conjugate gradients on the quadratic model until ``forcing`` of the gradient is left, fit by fit."""
-        penalty, tiny = self.penalty.float(), torch.finfo(torch.float32).tiny
-        r = gradient.neg()
-        p, x = r * inverse, torch.zeros_like(r)
-        rq = (r * p).sum(-1, keepdim=True)
-        goal = rq * forcing[..., None] ** 2
-        for _ in range(MAX_INNER):
-            hp = _adjoint(_forward(p, self.z32).mul_(curvature), self.z32).addcmul_(penalty, p)
-            alpha = rq / (p * hp).sum(-1, keepdim=True).clamp_min(tiny)
-            x.addcmul_(alpha, p)
-            r.addcmul_(alpha, hp, value=-1.0)
-            q = torch.mul(r, inverse, out=hp)
-            new = (r * q).sum(-1, keepdim=True)
-            if bool((new <= goal).all()):
-                break
-            p.mul_(new / rq.clamp_min(tiny)).add_(q)
-            rq = new
-        return x
-
-    def _advance(self, step: Tensor, gradient: Tensor) -> None:
-        """Move along ``step``, halving it for those fits where the objective would rise."""
-        along = _forward(step, self.z)
-        first = (gradient * step).sum(-1)
-        us, ss = (self.u * step).matmul(self.penalty), (step * step).matmul(self.penalty)
-        t = torch.ones_like(first)
-        for _ in range(60):
-            moved = torch.addcmul(self.margin, t[..., None], along)
-            slope = self._weigh(torch.sigmoid(moved).sub_(self.y)).mul_(along).sum(-1) + us + t * ss
-            over = slope > 0.1 * first.abs()
-            if not bool(over.any()):
-                break
-            t = torch.where(over, t / 2, t)
-        self.moved = t * step[..., :-1].abs().amax(-1) / self.u[..., :-1].abs().amax(-1).clamp_min(1.0)
-        self.u.addcmul_(t[..., None], step)
-        self.margin = moved
-
-
-def _forward(u: Tensor, z: Tensor) -> Tensor:
-    return torch.matmul(u, z.transpose(1, 2))
-
-
-def _adjoint(r: Tensor, z: Tensor) -> Tensor:
-    return torch.matmul(r, z)
-
-
-def _share(y: Tensor, s: Tensor) -> Tensor:
+def share(y: Tensor, s: Tensor) -> Tensor:
     s = s[:, None] if s.dim() == 2 else s
     return (y * s).sum(-1) / s.sum(-1)
 
@@ -274,9 +161,14 @@ def _check(x: Tensor, y: Tensor, s: Tensor, C: float, on_failure: str) -> None:
         )
 
 
-def _report_failures(error: Tensor, converged: Tensor, tol: float, steps: int, on_failure: str) -> None:
+def report_failures(error: Tensor, converged: Tensor, tol: Tensor, steps: int, on_failure: str) -> None:
+    """Say how many fits missed their tolerance.
+
+    Raises:
+        ConvergenceError: unless ``on_failure`` is ``"warn"``.
+    """
     message = (
-        f"{int((~converged).sum())} of {error.numel()} fits missed tol={tol:g} after {steps} Newton steps "
+        f"{int((~converged).sum())} of {error.numel()} fits missed tol={float(tol.min()):g} after {steps} Newton steps "
         f"(largest error {float(error.nan_to_num(math.inf).max()):.2g}); a smaller C or a larger tol helps"
     )
     if on_failure == "raise":
