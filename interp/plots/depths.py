@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +19,22 @@ if TYPE_CHECKING:
 DEPTH_AXIS = "Depth (0 is the embedding)"
 
 
-def choose(report: Report, field: str, wanted: Any, prefer: Sequence[Any] = ()) -> Any:
+def choose(report: Report, field: str, wanted: Any, prefer: Iterable[Any] = ()) -> Any:
     """The value of ``field`` to draw: the wanted one, else the first preferred one that occurs, else the first.
 
     Raises:
         ReportError: no row has the wanted value; the message lists those that occur.
     """
-    there = list(dict.fromkeys(row.get(field) for row in report.rows))
+    return choose_of([row.get(field) for row in report.rows], field, wanted, prefer)
+
+
+def choose_of(values: Iterable[Any], field: str, wanted: Any, prefer: Iterable[Any] = ()) -> Any:
+    """As `choose`, from these values."""
+    there = list(dict.fromkeys(values))
     if wanted is not None:
         if wanted not in there:
             known = ", ".join(map(str, there))
-            raise ReportError(f"this {report.kind!r} report has no row with {field} {wanted!r}; it has: {known}")
+            raise ReportError(f"this report has nothing with {field} {wanted!r}; it has: {known or 'none'}")
         return wanted
     return next((value for value in prefer if value in there), there[0] if there else None)
 

@@ -112,7 +112,7 @@ def _add_readings(figure: Figure, points: Sequence[Point], panel: Panel, theme: 
         for end in ("", "_lo", "_hi"):
             ends += [v for p in points if not math.isnan(v := p.value(field + end))]
     _add_chance(figure, points, panel, theme)
-    ends += [v for p in points if not math.isnan(v := p.value("attack_chance"))]
+    ends += [v for p in points if not math.isnan(v := p.value("chance_auc"))]
     room = 0.04 * (max(ends) - min(ends) or 1)
     return min(ends) - room, max(ends) + room
 
@@ -128,7 +128,7 @@ def _add_chance(figure: Figure, points: Sequence[Point], panel: Panel, theme: Th
 
     name = "Best attacker, shuffled labels"
     for point in points:
-        low, high = point.value("attack_chance_lo"), point.value("attack_chance")
+        low, high = point.value("chance_auc_lo"), point.value("chance_auc")
         if math.isnan(high):
             continue
         low = 0.5 if math.isnan(low) else low

@@ -115,6 +115,15 @@ class Frame:
                 xanchor="left", yanchor="bottom", yshift=size * 0.25, showarrow=False, font={"size": size},
             )  # fmt: skip
 
+    def corner(self, figure: Figure, panel: Panel, text: str) -> None:
+        """A few words above the right end of a panel, in line with its title."""
+        size = self.theme.font_size
+        figure.add_annotation(
+            text=text, x=1, y=1, xref=f"{panel.x} domain", yref=f"{panel.y} domain", xanchor="right",
+            yanchor="bottom", yshift=size * 0.25, showarrow=False,
+            font={"size": size * 0.95, "color": PALETTE["muted"]},
+        )  # fmt: skip
+
     def _look(self, axis: Axis) -> dict[str, Any]:
         size, thin = self.theme.font_size, max(self.theme.font_size / 14, 0.75)
         look: dict[str, Any] = {

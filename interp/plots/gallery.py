@@ -13,6 +13,7 @@ from .erasure import erasure_verdicts
 from .gap import gap_by_depth
 from .layers import METRICS, accuracy_by_layer
 from .signature import signature_by_depth
+from .signature_doses import signature_by_dose
 from .themes import Theme
 from .training import recall_over_training
 from .transfer import transfer_by_depth
@@ -42,6 +43,8 @@ def _recall(report: Report, theme: str | Theme) -> Iterator[Picture]:
 
 def _signature(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("AUC by depth", signature_by_depth(report, theme=theme))
+    if report.meta.get("cells"):
+        yield Picture("AUC by dose", signature_by_dose(report, theme=theme))
 
 
 def _gap(report: Report, theme: str | Theme) -> Iterator[Picture]:

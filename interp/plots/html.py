@@ -1,27 +1,24 @@
-"""``write_html``: a report as one self-contained page that asks the network for nothing."""
+"""``write_html``: reports as one self-contained page that asks the network for nothing."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ReportError
 from ..report import Report, write_atomic
-from .gallery import FIGURES
-from .gallery import figures as report_figures
-from .inline import inline_svg
+from .interactive import interactive_div, plotly_js
+from .sections import Section, section
 from .static.style import plain
-from .tables import Table, table
-from .themes import DARK, PALETTE, get_theme
-from .words import caption, explanations, how_to_read
+from .tables import Table
+from .themes import DARK, PALETTE
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_PHONE = 400  # CSS pixels
 _SOURCES = (
     ("model_id", "Model"),
     ("model", "Model fingerprint"),
@@ -34,60 +31,49 @@ _SOURCES = (
     ("code", "Code version"),
     ("seed", "Seed"),
 )
-# Buttons are listed rather than taken as plotly has them: newer versions bring one that uploads the chart.
-_CONFIG = {
-    "displaylogo": False,
-    "displayModeBar": "hover",
-    "modeBarButtons": [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
-    "responsive": True,
-    "showSendToCloud": False,
-}
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """One figure of the page as HTML: ``narrow`` replaces ``wide`` on phones where there is one."""
-
-    wide: str
-    narrow: str
-    caption: str
-    name: str
-    folded: bool  # behind a click, as it shows the same rows in another measure
+SUMMARY = "memorisation"  # the kind whose table opens a page of several reports
 
 
 def write_html(
-    report: Report,
+    reports: Report | Sequence[Report],
     path: str | os.PathLike[str],
     figures: Sequence[Figure] | None = None,
     tables: Sequence[Table] | None = None,
     interactive: bool = False,
+    title: str | None = None,
 ) -> Path:
-    """Write the report as one HTML file: headline, warnings, figures, tables, nulls, provenance, command.
+    """Write one report, or several, as one HTML file: headline, warnings, figures, tables, nulls, provenance, command.
 
     Figures are inline SVG by default: about 30 KB each, sharp in print, light or dark with the reader's system, with
     values as tooltips and without scripts. ``interactive=True`` embeds plotly (about 5 MB) instead. Without
     ``figures`` the page shows those of the report's kind, drawn for wide pages and for phones; without ``tables``
     it shows the columns that matter and, folded away, all of them.
 
+    Several reports are sections of one page, in their order; a summary (a report of kind ``"memorisation"``) opens it.
+    ``title`` replaces that of the first.
+
     Raises:
-        ReportError: a figure cannot be drawn without a browser (``interactive=True`` can show it), or the file
-            cannot be written.
+        ReportError: no report, or ``figures`` or ``tables`` for several; a figure cannot be drawn without a browser
+            (``interactive=True`` can show it), or the file cannot be written.
     """
-    drawings = _drawings(report, figures, interactive)
-    shown = [table(report)] if tables is None else list(tables)
-    everything = table(report, report.columns, "All columns") if tables is None and report.rows else None
+    several = [reports] if isinstance(reports, Report) else list(reports)
+    if not several:
+        raise ReportError("write_html needs at least one report")
+    if len(several) > 1 and (figures is not None or tables is not None):
+        raise ReportError("figures and tables of one's own are for a page of a single report")
+    several.sort(key=lambda report: report.kind != SUMMARY)
+    sections = [section(report, n, figures, tables, interactive) for n, report in enumerate(several)]
     page = _environment().get_template("report.html.j2").render(
-        report=report,
-        drawings=drawings,
-        tables=shown,
-        everything=everything if everything and len(everything.headings) > len(shown[0].headings) else None,
-        notes=explanations(report),
-        reading=how_to_read(report),
-        sources=[(label, getattr(report.provenance, name)) for name, label in _SOURCES],
-        details=[(key, _detail(value)) for key, value in report.meta.items()],
-        command=report.provenance.command,
-        interactive=interactive and bool(drawings),
-        plotly_js=_plotly_js() if interactive and drawings else "",
+        title=title or several[0].title,
+        lead=several[0] if len(several) == 1 or several[0].kind == SUMMARY else None,
+        sections=_said_once(sections),
+        warnings=_warnings(several),
+        sources=[(label, _values(several, name)) for name, label in _SOURCES],
+        commands=list(dict.fromkeys(r.provenance.command for r in several if r.provenance.command)),
+        models=_values(several, "model_id"),
+        summary=several[0].kind == SUMMARY,
+        interactive=interactive and any(s.drawings for s in sections),
+        plotly_js=plotly_js() if interactive and any(s.drawings for s in sections) else "",
         palettes=_palettes(),
     )  # fmt: skip
     return write_atomic(path, page.encode("utf-8", "backslashreplace"))
@@ -96,72 +82,44 @@ def write_html(
 def figure_page(figure: Figure) -> str:
     """One interactive figure as an offline page, light or dark with the reader's system."""
     title = plain(figure.layout.title.text or "Figure")[0]
-    return _environment().get_template("figure.html.j2").render(
-        title=title, body=_interactive(figure, "figure"), plotly_js=_plotly_js(), palettes=_palettes()
+    return str(
+        _environment().get_template("figure.html.j2").render(
+            title=title, body=interactive_div(figure, "figure"), plotly_js=plotly_js(), palettes=_palettes()
+        )
     )  # fmt: skip
 
 
-def _drawings(report: Report, figures: Sequence[Figure] | None, interactive: bool) -> list[_Drawing]:
-    narrow: Sequence[Figure | None]
-    if figures is not None:
-        wide, narrow = list(figures), [None] * len(figures)
-    elif report.kind not in FIGURES or not report.rows:
-        return []
-    else:
-        screen = get_theme("screen")
-        wide = report_figures(report, screen)
-        narrow = report_figures(report, screen.replace(width=_PHONE, wide=_PHONE, panel_height=240))
-    drawings = []
-    for number, (large, small) in enumerate(zip(wide, narrow, strict=True)):
-        name = large.layout.yaxis.title.text or "Figure"
-        about = (caption(report, name) if figures is None else "", name, figures is None and number > 0)
-        if interactive:
-            drawings.append(_Drawing(_interactive(large, f"figure-{number}"), "", *about))
-        else:
-            label = f"{name}: {report.title}"
-            phone = inline_svg(small, label, f"n{number}-") if small is not None else ""
-            drawings.append(_Drawing(inline_svg(large, label, f"w{number}-"), phone, *about))
-    return drawings
+def _said_once(sections: Sequence[Section]) -> list[Section]:
+    """The sections without explanations that one before has given in the same words."""
+    seen: set[tuple[str, str]] = set()
+    result = []
+    for one in sections:
+        result.append(dataclasses.replace(one, notes=tuple(note for note in one.notes if note not in seen)))
+        seen.update(one.notes)
+    return result
 
 
-def _interactive(figure: Figure, name: str) -> str:
-    import plotly.graph_objects as go
+def _warnings(reports: Sequence[Report]) -> list[str]:
+    """Every warning once, with the report that it comes from where there are several."""
+    found = [(r.title, text) for r in reports for text in r.warnings]
+    where: dict[str, list[str]] = {}
+    for name, text in found:
+        where.setdefault(text, []).append(name)
+    if len(reports) == 1:
+        return list(where)
+    return [text if len(names) > 1 else f"{names[0]}: {text}" for text, names in where.items()]
 
-    shown = go.Figure(figure)
-    shown.update_layout(paper_bgcolor="rgba(0,0,0,0)", title=None, width=None, autosize=True)
-    shown.update_layout(margin={"t": 30})
-    return str(
-        shown.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            include_mathjax=False,
-            div_id=name,
-            default_width="100%",
-            config=_CONFIG,
-        )
-    )
+
+def _values(reports: Sequence[Report], name: str) -> list[Any]:
+    """What the reports' provenance has under a name, each value once."""
+    found = list(dict.fromkeys(getattr(r.provenance, name) for r in reports))
+    return [value for value in found if value is not None]
 
 
 def _palettes() -> list[tuple[str, str, str, str]]:
     """Name, light colour, dark colour, and the light one as browsers write it in plotly's inline styles."""
     rgb = {name: tuple(int(shade[i : i + 2], 16) for i in (1, 3, 5)) for name, shade in PALETTE.items()}
     return [(name, PALETTE[name], DARK[name], "rgb({}, {}, {})".format(*rgb[name])) for name in PALETTE]
-
-
-def _plotly_js() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def _detail(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else str(value)
-    if isinstance(value, list):
-        return ", ".join(_detail(v) for v in value)
-    if isinstance(value, dict):
-        return "; ".join(f"{k}: {_detail(v)}" for k, v in value.items())
-    return "\N{EN DASH}" if value is None else str(value)
 
 
 def _environment() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ReportError
@@ -25,6 +25,7 @@ from .series import (
     shuffled,
     span,
 )
+from .tables import p_value
 from .themes import ROLES, Theme, get_theme
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ def signature_by_depth(
     ticks = [depth_ticks(points, panel, theme) for panel, points in zip(frame.panels, panels.values(), strict=True)]
     words = html.escape(CONTRASTS.get(contrast, str(contrast)))
     frame.apply(figure, f"{report.title}: {words}, read at {mark}", DEPTH_AXIS, "AUC", ticks, limits(figure))
+    for panel, points in zip(frame.panels, panels.values(), strict=True):
+        chance = cell_of(report, points).get("p_max")
+        if panel.title and isinstance(chance, (int, float)):
+            frame.corner(figure, panel, f"p = {p_value(chance)}")
     return figure
 
 
@@ -90,14 +95,22 @@ def require_signature(report: Report, who: str) -> None:
         raise ReportError("this 'signature' report has no column 'auc' to draw")
 
 
+def cell_of(report: Report, points: Sequence[Point]) -> Mapping[str, Any]:
+    """What ``meta["cells"]`` holds for the contrast, dose and mark of these rows; empty where it has none."""
+    cells, row = report.meta.get("cells"), points[0].row
+    for cell in cells if isinstance(cells, list) else ():
+        if all(cell.get(name) == row.get(name) for name in ("contrast", "dose", "mark")):
+            return cell
+    return {}
+
+
 def _panel_traces(report: Report, points: Sequence[Point], theme: Theme) -> list[Any]:
     """Everything in one panel, back to front."""
-    traces = luck(report, points, theme)
+    traces = luck(points, theme, cell_of(report, points))
     for rank, (field, name, role) in enumerate(
         (("untrained_auc", "Random weights", "untrained"), ("never_auc", "Never trained on records", "never")), 2
     ):
         if has_values(points, field):
-            traces += band(points, field, ROLES[role], role, 0.1)
             traces.append(line(points, field, name, ROLES[role], theme, rank=rank, group=role))
     traces += band(points, "auc", ROLES["result"], "result", 0.22)
     name = "Probe" + interval_words(report, points, "auc")
@@ -105,19 +118,16 @@ def _panel_traces(report: Report, points: Sequence[Point], theme: Theme) -> list
     return lines_on_top(traces)
 
 
-def luck(report: Report, points: Sequence[Point], theme: Theme) -> list[Any]:
-    """What shuffled labels reach at each place and at the best of all, and chance."""
+def luck(points: Sequence[Point], theme: Theme, cell: Mapping[str, Any]) -> list[Any]:
+    """What shuffled labels reach at each depth and at the best of all, and chance."""
     traces = []
     if has_values(points, "null_auc_hi"):
         low, high = ([p.value(f"null_auc_{end}") for p in points] for end in ("lo", "hi"))
         name = "Shuffled, 95 %" if all(map(math.isnan, low)) else "Shuffled, 5–95 %"
         low = [0.5 if math.isnan(a) else a for a in low]
         traces.append(shuffled(points, low, high, name))
-    best = points[0].value("null_max_auc") if points else math.nan
-    if math.isnan(best):
-        shared = report.meta.get("null_max_auc_95")
-        best = float(shared) if isinstance(shared, (int, float)) else math.nan
-    if not math.isnan(best):
-        traces.append(level(best, span(points), "Shuffled, best depth", ROLES["null_max"], theme, 7))
+    best = cell.get("null_max_auc_95")
+    if isinstance(best, (int, float)):
+        traces.append(level(float(best), span(points), "Shuffled, best depth", ROLES["null_max"], theme, 7))
     traces.append(level(0.5, span(points), "Chance", ROLES["chance"], theme, 8))
     return traces

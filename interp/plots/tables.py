@@ -10,34 +10,8 @@ from typing import Any
 
 from ..errors import ReportError
 from ..report import Report
+from .columns import KEY_COLUMNS, heading
 
-# What each kind shows first; everything else stays in the full table and in the CSV.
-KEY_COLUMNS = {
-    "probe": ("site", "mark", "auc", "acc", "untrained_auc", "null_auc_hi", "p_max", "n", "n_groups"),
-    "doctor": ("check", "ok", "worst", "tolerance", "detail"),
-}
-HEADINGS = {
-    "site": "Site",
-    "kind": "Kind",
-    "layer": "Layer",
-    "mark": "Position",
-    "auc": "AUC",
-    "acc": "Accuracy",
-    "untrained_auc": "Untrained AUC",
-    "untrained_acc": "Untrained accuracy",
-    "null_auc_hi": "Shuffled AUC, 95 %",
-    "null_acc_hi": "Shuffled accuracy, 95 %",
-    "gain_auc": "AUC above untrained",
-    "p": "p, this site alone",
-    "p_max": "p, best of all sites",
-    "n": "Examples",
-    "n_groups": "Groups",
-    "check": "Check",
-    "ok": "Result",
-    "worst": "Largest difference",
-    "tolerance": "Tolerance",
-    "detail": "Detail",
-}
 _SHARES = ("auc", "acc")  # between 0 and 1: two decimals are what the data can bear
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LONG = 40  # characters; longer text may break into lines
@@ -65,11 +39,14 @@ class Table:
     note: str = ""
 
 
-def table(report: Report, columns: Sequence[str] | None = None, title: str = "Results") -> Table:
+def table(
+    report: Report, columns: Sequence[str] | None = None, title: str = "Results", max_rows: int | None = None
+) -> Table:
     """The report's rows as a table. Without ``columns``, those that matter for its kind, or all of them.
 
     A field with ``_lo`` and ``_hi`` beside it shows its interval. Of the default columns, one that is the same in
-    every row goes into the note instead. The row whose ``site`` is ``meta["best_site"]`` is marked.
+    every row goes into the note instead. The row whose ``site`` is ``meta["best_site"]`` is marked. Of more than
+    ``max_rows`` rows only the first ones are shown, and the note says so.
 
     >>> from interp.provenance import Provenance
     >>> row = {"site": "resid_post.3", "auc": 0.934, "auc_lo": 0.9, "auc_hi": 0.961, "p_max": 0.0004}
@@ -96,14 +73,16 @@ def table(report: Report, columns: Sequence[str] | None = None, title: str = "Re
         same = [c for c in ("n", "n_groups", "mark") if c in chosen and len(set(map(str, report.column(c)))) == 1]
         chosen = [c for c in chosen if c not in same]
         note = _shared(report, same)
-    cells = [_column(report, name) for name in chosen]
+    cells = [_column(report, name)[:max_rows] for name in chosen]
+    if max_rows is not None and len(report) > max_rows:
+        note = f"{note} The first {max_rows} of {len(report)} rows; the report itself has all.".strip()
     best = report.meta.get("best_site")
     return Table(
         title=title,
-        headings=tuple(HEADINGS.get(name, name.replace("_", " ")) for name in chosen),
+        headings=tuple(heading(report.kind, name) for name in chosen),
         numeric=tuple(_is_numeric(report.column(name)) for name in chosen),
         rows=tuple(zip(*cells, strict=True)) if cells else (),
-        marked=tuple(best is not None and row.get("site") == best for row in report.rows),
+        marked=tuple(best is not None and row.get("site") == best for row in report.rows[:max_rows]),
         note=note,
     )
 
@@ -137,7 +116,7 @@ def _column(report: Report, name: str) -> list[Cell]:
 
 
 def _is_p(name: str) -> bool:
-    return name == "p" or name.startswith("p_")
+    return name in ("p", "attack_p") or name.startswith("p_") or name.endswith("_p_max")
 
 
 def _cell(value: Any, style: dict[str, Any]) -> Cell:

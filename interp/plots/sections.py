@@ -1,0 +1,125 @@
+"""``Section``: one report as a part of a page: its figures, its tables, and the words to both."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..report import Report
+from .gallery import FIGURES, pictures
+from .inline import inline_svg
+from .interactive import interactive_div
+from .tables import Table, table
+from .themes import get_theme
+from .words import Note, caption, explanations, how_to_read
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_PHONE = 400  # CSS pixels
+_ROWS = 40  # of a table that is not behind a click
+_MOST = 200  # of one that is; the rest is in the report's file
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure of the page as HTML: ``narrow`` replaces ``wide`` on phones where there is one."""
+
+    wide: str
+    narrow: str
+    caption: str
+    name: str
+    folded: bool  # behind a click
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a page shows of one report, ready for its template."""
+
+    report: Report
+    drawings: tuple[Drawing, ...]
+    tables: tuple[Table, ...]
+    folded: tuple[Table, ...]
+    notes: tuple[Note, ...]
+    reading: tuple[str, ...]
+    details: tuple[tuple[str, str], ...]
+
+
+def section(
+    report: Report, number: int, figures: Sequence[Figure] | None, tables: Sequence[Table] | None, interactive: bool
+) -> Section:
+    """The report as a section; ``number`` keeps the ids of its figures apart from those of other sections.
+
+    Raises:
+        ReportError: a figure cannot be drawn without a browser.
+    """
+    shown, folded = _tables(report) if tables is None else (list(tables), [])
+    return Section(
+        report=report,
+        drawings=tuple(_drawings(report, number, figures, interactive)),
+        tables=tuple(shown),
+        folded=tuple(folded),
+        notes=tuple(explanations(report)),
+        reading=tuple(how_to_read(report)),
+        details=tuple((key, _detail(value)) for key, value in report.meta.items()),
+    )
+
+
+def _tables(report: Report) -> tuple[list[Table], list[Table]]:
+    """The tables that are shown, and those behind a click: long ones, and all columns."""
+    shown, folded = [], []
+    cells = report.meta.get("cells")
+    if report.kind == "signature" and isinstance(cells, list) and cells:
+        whole = dataclasses.replace(report, kind="signature-cells", rows=cells, meta={})
+        shown.append(table(whole, title="Over all depths", max_rows=_MOST))
+        folded.append(table(report, title="Depth by depth", max_rows=_MOST))
+    else:
+        main = table(report, max_rows=_MOST)
+        (shown if len(main.rows) <= _ROWS or report.kind == "probe" else folded).append(main)
+    first = (*shown, *folded)[-1]
+    if report.rows:
+        everything = table(report, report.columns, "", max_rows=_MOST)
+        if len(everything.headings) > len(first.headings):
+            title = f"All {len(everything.headings)} columns"
+            folded.append(dataclasses.replace(everything, title=title))
+    return shown, folded
+
+
+def _drawings(report: Report, number: int, figures: Sequence[Figure] | None, interactive: bool) -> list[Drawing]:
+    narrow: list[Figure | None]
+    if figures is not None:
+        wide, narrow = list(figures), [None] * len(figures)
+        about = [("", large.layout.yaxis.title.text or "Figure", False) for large in wide]
+    elif report.kind not in FIGURES or not report.rows:
+        return []
+    else:
+        screen = get_theme("screen")
+        drawn = pictures(report, screen)
+        wide = [picture.figure for picture in drawn]
+        small = screen.replace(width=_PHONE, wide=_PHONE, panel_height=240)
+        narrow = [None] * len(wide) if interactive else [picture.figure for picture in pictures(report, small)]
+        about = [(caption(report, picture.name), picture.name, picture.folded) for picture in drawn]
+    drawings = []
+    for place, (large, phone, words) in enumerate(zip(wide, narrow, about, strict=True)):
+        if interactive:
+            drawings.append(Drawing(interactive_div(large, f"figure-{number}-{place}"), "", *words))
+        else:
+            label = f"{words[1]}: {report.title}"
+            little = inline_svg(phone, label, f"n{number}-{place}-") if phone is not None else ""
+            drawings.append(Drawing(inline_svg(large, label, f"w{number}-{place}-"), little, *words))
+    return drawings
+
+
+def _detail(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else str(value)
+    if isinstance(value, list):
+        if len(value) > 3 and all(isinstance(v, dict) for v in value):
+            return f"{len(value)} entries, in the report's file"
+        return ", ".join(_detail(v) for v in value)
+    if isinstance(value, dict):
+        return "; ".join(f"{k}: {_detail(v)}" for k, v in value.items())
+    return "\N{EN DASH}" if value is None else str(value)

@@ -1,0 +1,47 @@
+"""What a page says about a report: captions, what each null and control means, and how to read the result."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ...report import Report
+from .common import Note
+
+# Kind of report -> the module with its NOTES, CAPTIONS and READING.
+_HOME = {
+    "probe": "probe",
+    "doctor": "doctor",
+    "recall": "recall",
+    "extraction": "recall",
+    "curve": "curve",
+    "signature": "signature",
+    "gap": "gap",
+    "transfer": "transfer",
+    "erasure": "erasure",
+    "memorisation": "summary",
+}
+
+__all__ = ["Note", "caption", "explanations", "how_to_read"]
+
+
+def explanations(report: Report) -> list[Note]:
+    """A sentence for each null, control and measure that this report holds."""
+    home = _home(report)
+    return list(home.notes(report)) if home else []
+
+
+def how_to_read(report: Report) -> list[str]:
+    """What the result does and does not say."""
+    home = _home(report)
+    return list(home.READING) if home else []
+
+
+def caption(report: Report, name: str) -> str:
+    """The line under the figure of that name."""
+    home = _home(report)
+    return str(home.CAPTIONS.get(name, "")) if home else ""
+
+
+def _home(report: Report) -> Any:
+    return import_module(f".{_HOME[report.kind]}", __name__) if report.kind in _HOME else None
