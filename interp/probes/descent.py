@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from .rows import Rows
+
 MAX_STEPS = 60
 REFRESH = 3
 """Steps after which the preconditioner is computed anew."""
@@ -15,21 +17,21 @@ SHRINK = 0.8
 
 
 def descend(
-    z: Float[Tensor, "problem row r"],
-    spectrum: Float[Tensor, "problem r-1"],
+    rows: Rows,
+    spectrum: Float[Tensor, "problem r"],
     y: Float[Tensor, "problem label row"],
     s: Float[Tensor, "problem own row"] | None,
     ridge: float,
-    u: Float[Tensor, "problem label r"],
+    u: Float[Tensor, "problem label r+1"],
     goal: Float[Tensor, " label"],
-) -> tuple[Float[Tensor, "problem label r"], Float[Tensor, "problem label"]]:
+) -> tuple[Float[Tensor, "problem label r+1"], Float[Tensor, "problem label"]]:
     """Weights, and their estimated error, which is below ``goal`` unless `MAX_STEPS` were not enough.
 
     Each step minimises the quadratic model along its direction, and is halved while it overshoots.
 
     Source: Polak & Ribière (1969), with restarts (Powell 1977); the preconditioner is that of `fit_logistic`.
     """
-    run = _Descent(z, spectrum, y, s, ridge, u, goal)
+    run = _Descent(rows, spectrum, y, s, ridge, u, goal)
     for step in range(MAX_STEPS + 1):
         if not run.turn(step) or step == MAX_STEPS:
             break
@@ -41,13 +43,13 @@ class _Descent:
     """The label vectors on their way, and the results of all."""
 
     def __init__(
-        self, z: Tensor, spectrum: Tensor, y: Tensor, s: Tensor | None, ridge: float, u: Tensor, goal: Tensor
+        self, rows: Rows, spectrum: Tensor, y: Tensor, s: Tensor | None, ridge: float, u: Tensor, goal: Tensor
     ) -> None:
-        self.z, self.zt, self.spectrum, self.s, self.ridge = z, z.transpose(1, 2), spectrum, s, ridge
+        self.rows, self.spectrum, self.s, self.ridge = rows, spectrum, s, ridge
         self.penalty = u.new_full((u.shape[-1],), ridge)
         self.penalty[-1] = 0.0
         self.u, self.y, self.goal = u, y, goal
-        self.margin = torch.matmul(u, self.zt)
+        self.margin = rows.forward(u)
         self.p, self.residual = torch.sigmoid(self.margin), torch.empty_like(self.margin)
         self._residual()
         self.along = torch.empty_like(self.margin)
@@ -67,10 +69,10 @@ class _Descent:
 
     def turn(self, step: int) -> bool:
         """Find the next direction; whether one is needed."""
-        gradient = torch.matmul(self.residual, self.z).addcmul_(self.penalty, self.u)
+        gradient = self.rows.adjoint(self.residual).addcmul_(self.penalty, self.u)
         if step % REFRESH == 0:
             self.inverse = inverse_diagonal(
-                self._curvature(self.residual), self.z[..., -1:], self.spectrum, self.s, self.ridge
+                self._curvature(self.residual), self.rows.ones, self.spectrum, self.s, self.ridge
             )
         scaled = gradient * self.inverse
         error = scaled.abs().amax(-1) / self.u[..., :-1].abs().amax(-1).clamp_min(1.0)
@@ -103,7 +105,7 @@ class _Descent:
     def advance(self) -> None:
         """Go along the direction."""
         direction, along, residual = self.direction, self.along, self.residual
-        torch.matmul(direction, self.zt, out=along)
+        self.rows.forward(direction, along)
         slope = torch.linalg.vecdot(self.before, direction)
         weighted = direction * self.penalty
         ridged, bend = torch.linalg.vecdot(self.u, weighted), torch.linalg.vecdot(direction, weighted)

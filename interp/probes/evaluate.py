@@ -35,6 +35,7 @@ def cross_validate(
     nested: bool = True,
     seed: int = 0,
     tol: float = 1e-5,
+    null_tol: float = 1e-3,
     progress: bool | None = None,
 ) -> CVResult:
     """Probe every site with grouped cross-validation, and test the sites together.
@@ -50,6 +51,9 @@ def cross_validate(
         permute: ``"groups"`` or ``"examples"`` (within groups), see `permute_labels`.
         bootstrap: resamples of groups for the intervals.
         nested: also choose the site inside the training folds, which takes up to 15 more fits per site.
+        tol: of the weights behind scores and AUCs.
+        null_tol: of those of the null, where the observed labels are fitted once more, as loosely, so that ``p`` and
+            ``p_max`` compare like with like: they are exact at any tolerance.
         progress: draw a progress bar; by default on a terminal only.
 
     The intervals hold the fitted probes fixed: they are about other groups, not about another training set.
@@ -72,16 +76,20 @@ def cross_validate(
     low, high = np.unique(y)
     truth = y == high
     drawn = _trainable(permute_labels(truth, g, permutations, folds=split.of, unit=permute, seed=seed), split)
-    every = torch.from_numpy(np.concatenate([truth[None], drawn.labels]).astype(np.float64))
+    judged = [truth[None], drawn.labels] if len(drawn.labels) else []
+    every = torch.from_numpy(np.concatenate([truth[None], *judged]).astype(np.float64))
+    goal = torch.full((len(every),), max(tol, null_tol), dtype=torch.float64)
+    goal[0] = tol
     parts = parts_of(split, truth) if nested else "it was not asked for"
     work = split.count + (0 if isinstance(parts, str) else len(part_pairs(parts)))
-    scores, null, right, inner = [], [], [], []
+    scores, alike, null, right, inner = [], [], [], [], []
     with _progress(len(features) * work, progress) as step:
         for x in features.values():
-            s = _scores(x, every, split, C, tol, step)
+            s = _scores(x, every, split, C, goal, step)
             scores.append(s[0])
-            null.append(auc(s[1:], drawn.labels))
-            right.append(accuracy(s[1:] > 0, drawn.labels))
+            alike.append(auc(s[1:2], truth))
+            null.append(auc(s[2:], drawn.labels))
+            right.append(accuracy(s[2:] > 0, drawn.labels))
             if not isinstance(parts, str):
                 inner.append(inner_results(x, every[:1], parts, C, tol, step))
     sites, score, null = tuple(features), np.stack(scores), np.stack(null, 1)
@@ -93,7 +101,7 @@ def cross_validate(
         own = score[picked[parts], np.arange(y.size)] / np.maximum(sizes, 1e-300)[parts]
         worth = intervals(own[None], truth, g, bootstrap, level, seed)
         chosen = Nested(pick(worth[0], 0), pick(worth[1], 0), tuple(sites[k] for k in picked), own)
-    p, p_max = max_null_p(found[0].estimate, null)
+    p, p_max = max_null_p(np.concatenate(alike) if len(null) else found[0].estimate, null)
     return CVResult(
         sites, (low.item(), high.item()), score, *found, null, np.stack(right, 1), p, p_max, drawn, split, chosen,
         parts if isinstance(parts, str) else None, C, seed,
@@ -123,7 +131,7 @@ def _trainable(drawn: Permutations, split: Folds) -> Permutations:
     return Permutations(drawn.labels[keep], drawn.scheme, drawn.attainable, drawn.exact, least)
 
 
-def _scores(x: Tensor, y: Tensor, split: Folds, C: float, tol: float, step: Callable[[int], object]) -> Array:
+def _scores(x: Tensor, y: Tensor, split: Folds, C: float, tol: Tensor, step: Callable[[int], object]) -> Array:
     splits = splits_without(split.of, [(f,) for f in range(split.count)])
     out = np.empty((len(y), len(x)))
     for (_, test), s in zip(splits, held_out_scores(x, y, splits, C=C, tol=tol, step=step), strict=True):

@@ -15,9 +15,11 @@ class OwnRows:
 
     z: Float[Tensor, "problem row r"]
 
-    def forward(self, u: Float[Tensor, "problem label r"]) -> Float[Tensor, "problem label row"]:
-        """Log-odds of every row."""
-        return torch.matmul(u, self.z.transpose(1, 2))
+    def forward(
+        self, u: Float[Tensor, "problem label r"], out: Tensor | None = None
+    ) -> Float[Tensor, "problem label row"]:
+        """Log-odds of every row, written to ``out`` if that is given."""
+        return torch.matmul(u, self.z.transpose(1, 2), out=out)
 
     def adjoint(self, residual: Float[Tensor, "problem label row"]) -> Float[Tensor, "problem label r"]:
         """Sums over rows of residual times features."""
@@ -48,11 +50,11 @@ class SharedRows:
     offset: Float[Tensor, "problem r"]
     used: Float[Tensor, "problem row"]
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: Tensor, out: Tensor | None = None) -> Tensor:
         """Log-odds of every row; 0 where it is left out."""
-        inner = torch.matmul(u[..., :-1], self.turn.transpose(1, 2))
-        out = torch.matmul(inner.flatten(0, 1), self.x.T).unflatten(0, inner.shape[:2])
-        return out.add_(self._shift(u)[..., None]).mul_(self.used[:, None])
+        inner = torch.matmul(u[..., :-1], self.turn.transpose(1, 2)).flatten(0, 1)
+        flat = torch.matmul(inner, self.x.T, out=None if out is None else out.flatten(0, 1))
+        return flat.unflatten(0, u.shape[:2]).add_(self._shift(u)[..., None]).mul_(self.used[:, None])
 
     def adjoint(self, residual: Tensor) -> Tensor:
         """Sums over the rows that are not left out of residual times features."""

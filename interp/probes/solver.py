@@ -28,7 +28,7 @@ import warnings
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ..errors import ActivationError, ConvergenceError, SplitError, StatisticsError
@@ -129,7 +129,7 @@ def _fit_chunk(
     u = y.new_zeros(*y.shape[:2], z.shape[2])
     u[..., -1] = torch.logit(share(y, s))
     spectrum, s32 = rotated.spectrum.float(), None if weights is None else weights.float()
-    rough, _ = descend(z32, spectrum, y.float(), s32, ridge, u.float(), tol.float().clamp_min(ROUGH))
+    rough, _ = descend(OwnRows(z32), spectrum, y.float(), s32, ridge, u.float(), tol.float().clamp_min(ROUGH))
     u = torch.where(torch.isfinite(rough).all(-1, keepdim=True), rough.double(), u)
     u, error = Newton(OwnRows(z), OwnRows(z32), rotated.spectrum, y, weights, ridge, u, tol).run(max_steps)
     coef = rotated.back(u[..., :-1])
@@ -137,6 +137,7 @@ def _fit_chunk(
 
 
 def share(y: Tensor, s: Tensor) -> Tensor:
+    """Weighted share of positive labels: ``[problem, label]``."""
     s = s[:, None] if s.dim() == 2 else s
     return (y * s).sum(-1) / s.sum(-1)
 
@@ -144,19 +145,37 @@ def share(y: Tensor, s: Tensor) -> Tensor:
 def _check(x: Tensor, y: Tensor, s: Tensor, C: float, on_failure: str) -> None:
     if on_failure not in ("raise", "warn"):
         raise StatisticsError(f"on_failure is 'raise' or 'warn', got {on_failure!r}")
+    require_finite(x, C)
+    s = s[:, None] if s.dim() == 2 else s
+    require_two_classes((y * s).sum(-1), s.sum(-1), (s > 0).sum(-1))
+
+
+def require_finite(x: Float[Tensor, "*problem row d"], C: float) -> None:
+    """Raise unless features and ``C`` can be fitted.
+
+    Raises:
+        StatisticsError, ActivationError: as `fit_logistic`.
+    """
     if not C > 0:
         raise StatisticsError(f"C must be above 0, got {C!r}")
     finite = torch.isfinite(x).all(-1)
     if not bool(finite.all()):
         raise ActivationError(f"features hold NaN or infinity in {int((~finite).sum())} of {finite.numel()} rows")
-    s = s[:, None] if s.dim() == 2 else s
-    positive = (y * s).sum(-1)
-    bad = (positive <= 0) | (positive >= s.sum(-1))
+
+
+def require_two_classes(
+    positive: Float[Tensor, "problem label"], total: Float[Tensor, "problem own"], rows: Int[Tensor, "problem own"]
+) -> None:
+    """Raise where the weight of the positive rows is none or all of the total.
+
+    Raises:
+        SplitError: names the first such fit.
+    """
+    bad = (positive <= 0) | (positive >= total)
     if bool(bad.any()):
         k, p = (int(i) for i in bad.nonzero()[0])
-        rows = int((s[k, p % s.shape[1]] > 0).sum())
         raise SplitError(
-            f"label vector {p} has one class only among the {rows} rows of problem {k} "
+            f"label vector {p} has one class only among the {int(rows[k, p % rows.shape[1]])} rows of problem {k} "
             f"({int(bad.sum())} such fits of {bad.numel()}); use fewer folds or more groups per class"
         )
 
