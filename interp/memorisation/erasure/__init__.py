@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from .contrast import Contrast, contrast_of
-from .methods import METHODS, QUICK
+from .methods import CHEAP, METHODS, QUICK
+from .probe_alignment import PGAResult, PGASettings, pga
 from .treatment import Treatment, erase_every_depth
 from .verdict import Judgement, judge, verdict
 
 __all__ = [
+    "CHEAP",
     "METHODS",
     "QUICK",
     "Contrast",
     "Judgement",
+    "PGAResult",
+    "PGASettings",
     "Treatment",
     "contrast_of",
     "erase_every_depth",
     "judge",
+    "pga",
     "verdict",
 ]

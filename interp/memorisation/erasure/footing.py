@@ -18,7 +18,8 @@ from ..records import Records
 from .behaviour import Recall, neutral_costs, recall
 from .contrast import TWINS, Contrast, contrast_of
 from .halves import Pooled, attack_halves, best_site, fresh_scores
-from .methods import NONE, closed_form
+from .methods import NONE, TRAINED, closed_form, training
+from .probe_alignment import PGASettings, pga
 from .rows import attack_fields, headline, neutral_fields, recall_fields, warnings_of
 from .treatment import Treatment, erase_every_depth
 from .words import ALPHA, RULES
@@ -43,13 +44,15 @@ class Footing:
     suite: tuple[str, ...]
     permutations: int
     seed: int
-    plain: tuple[dict[Site, torch.Tensor], ...] = ()
-    chosen: tuple[Site, ...] = ()
+    training: PGASettings
+    plain: tuple[dict[Site, torch.Tensor], ...]
+    chosen: tuple[Site, ...]
 
     @classmethod
     def make(
         cls, model: Model, records: Records, neutral: PromptSet, contrast: str | None, dose: Any, mark: str,
         sites: Sequence[Site | str] | None, suite: Sequence[str], permutations: int, seed: int,
+        training: PGASettings,
     ) -> Footing:  # fmt: skip
         """Split records and texts, read the untouched model, and choose where each half will be judged."""
         if len(neutral) < 2:
@@ -61,15 +64,23 @@ class Footing:
         chosen = tuple(best_site(plain[1 - k], parts[1 - k]) for k in range(2))
         return cls(
             model, records, parts, neutral.select(every[1::2]), neutral.select(every[::2]), mark, looked,
-            tuple(suite), permutations, seed, plain, chosen,
+            tuple(suite), permutations, seed, training, plain, chosen,
         )  # fmt: skip
 
     def treat(self, name: str, part: int, rank: int) -> Treatment:
         """The treatment fitted on a part; ``rank`` is what ``random`` removes."""
         if name == NONE:
             return Treatment(NONE, self.model, "none")
+        if name in TRAINED:
+            return self._train(name, part)
         fit = closed_form(name, rank=rank, seed=self.seed)
         return erase_every_depth(self.model, self.parts[part], fit, name, mark=self.mark)
+
+    def _train(self, name: str, part: int) -> Treatment:
+        settings = training(name, self.training)
+        made = pga(self.model, self.parts[part], self.train_texts, settings, mark=self.mark, seed=self.seed)
+        about = {**made.about(), "history": made.rows()}
+        return Treatment(name, made.model, "weights", weights_changed=made.weights_changed, about=about)
 
     # -- what can be read ----------------------------------------------------------------------------------------------
 
@@ -84,12 +95,28 @@ class Footing:
         found = attack_halves(treated, self.parts, suite=self.suite, permutations=self.permutations, seed=self.seed)
         return {
             "method": name, "rank": max(t.rank for t in pair), "where": pair[0].where,
-            **(self._without(fresh) if name == NONE else self._activations(name, pair)),
+            **self._seen(name, pair, fresh),
             **fresh.triple("fresh_auc", seed=self.seed), **attack_fields(found),
         }  # fmt: skip
 
     def _pool(self, scores: list[np.ndarray]) -> Pooled:
         return Pooled(tuple(scores), self.parts)
+
+    def _seen(self, name: str, pair: Pair, fresh: Pooled) -> dict[str, Any]:
+        """Readings by what the eraser had seen."""
+        if name in TRAINED:
+            return self._trained_on(pair)
+        return self._without(fresh) if name == NONE else self._activations(name, pair)
+
+    def _trained_on(self, pair: Pair) -> dict[str, Any]:
+        """In sample only: the prompts that a model was trained on. Training once per fold is more than we ask for."""
+        scores = []
+        for k, part in enumerate(self.parts):  # the treatment that judges the other part was fitted on this one
+            site = self.chosen[1 - k]
+            scores.append(fresh_scores(pair[1 - k].read(part, [site], self.mark)[site], part))
+        seen = self._pool(scores)
+        unknown = dict.fromkeys(("nested_auc", "nested_auc_lo", "nested_auc_hi", "other_auc"))
+        return {"in_sample_acc": seen.accuracy, "in_sample_auc": seen.auc, **unknown}
 
     def _without(self, fresh: Pooled) -> dict[str, Any]:
         """Where nothing was fitted, it makes no difference what it would have been fitted on."""
@@ -136,7 +163,7 @@ class Footing:
 
     # -- in words ------------------------------------------------------------------------------------------------------
 
-    def report(self, rows: list[dict[str, Any]], command: str | None) -> Report:
+    def report(self, rows: list[dict[str, Any]], made: Mapping[str, Pair], command: str | None) -> Report:
         """Rows, rules and circumstances."""
         source, prompts = self.parts[0].prompts.source, self.records.prompts
         doses = sorted({d for p in self.parts for d in p.prompts.columns.get("dose", np.empty(0)).tolist()})
@@ -146,6 +173,7 @@ class Footing:
             "prompts": [len(p) for p in self.parts], "suite": list(self.suite), "seed": self.seed,
             "attack_permutations": self.permutations, "alpha": ALPHA, "rules": list(RULES), "ci_level": 0.95,
             "neutral_texts": len(self.neutral), "chance_auc": 0.5, "unit": "nats per token",
+            "training": {name: [dict(t.about) for t in made[name]] for name in TRAINED if name in made},
         }  # fmt: skip
         provenance = self.model.provenance(
             prompts=prompts.hash, command=command, seed=self.seed, tokenizer=source.tokenizer, bos=source.bos_summary

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from ...directions.erasers import (
     SUITE,
@@ -16,6 +18,7 @@ from ...directions.erasers import (
     fit_random,
 )
 from ...errors import StatisticsError
+from .probe_alignment import PGASettings
 
 NONE, RANDOM = "none", "random"
 CLOSED: dict[str, Fit] = {
@@ -27,9 +30,22 @@ CLOSED: dict[str, Fit] = {
 }
 """Closed-form erasers as the verdict runs them: all of them leave the mean of the rows where it is."""
 
-METHODS = (NONE, RANDOM, *CLOSED)
+PGA, ADVERSARIAL, FINETUNE = "pga", "pga-adversarial", "finetune"
+TRAINED = (PGA, ADVERSARIAL, FINETUNE)
+"""Erasers that train, and ``finetune``: the same training without what makes it PGA."""
+
+METHODS = (NONE, RANDOM, *CLOSED, *TRAINED)
+CHEAP = (NONE, RANDOM, *CLOSED)
+"""Those that need no training."""
+
 QUICK = tuple(name for name in SUITE if not name.startswith("mlp"))
 """The attackers without the networks."""
+
+
+def training(name: str, settings: PGASettings) -> PGASettings:
+    """The settings with which a method that trains is run."""
+    changes: dict[str, dict[str, Any]] = {PGA: {}, ADVERSARIAL: {"adversarial": True}, FINETUNE: {"align": 0.0}}
+    return replace(settings, **changes[name])
 
 
 def closed_form(name: str, *, rank: int = 1, seed: int = 0) -> Fit:

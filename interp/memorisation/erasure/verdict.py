@@ -14,7 +14,8 @@ from ...sites import Site
 from ..records import Records
 from .contrast import Contrast
 from .footing import Footing
-from .methods import METHODS, RANDOM, check_permutations, checked_methods
+from .methods import CHEAP, RANDOM, check_permutations, checked_methods
+from .probe_alignment import PGASettings
 from .treatment import Treatment
 from .words import ALPHA, words
 
@@ -35,7 +36,7 @@ class Judgement:
 
 
 def verdict(
-    model: Model, records: Records, methods: Sequence[str] = METHODS, *, neutral: PromptSet, **options: Any
+    model: Model, records: Records, methods: Sequence[str] = CHEAP, *, neutral: PromptSet, **options: Any
 ) -> Report:
     """What each eraser removed, what it did not, and what it cost: see `judge`, whose options it takes.
 
@@ -55,7 +56,7 @@ def verdict(
 def judge(
     model: Model,
     records: Records,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] = CHEAP,
     *,
     neutral: PromptSet,
     mark: str = "recall",
@@ -64,6 +65,7 @@ def judge(
     sites: Sequence[Site | str] | None = None,
     suite: Sequence[str] = tuple(SUITE),
     attack_permutations: int = 39,
+    training: PGASettings | None = None,
     seed: int = 0,
     progress: bool | None = None,
     command: str | None = None,
@@ -73,13 +75,15 @@ def judge(
     - Activations: at one site (where a probe reads the contrast best on the half that the eraser is fitted on),
       erasers fitted on everything (``in_sample``), inside each fold (``nested``) and on the other half (``other``).
     - Model: erasers fitted on a half at the output of every block, each on activations that those before have
-      changed, and installed at all tokens. The other half is captured anew. ``fresh_auc`` is a logistic probe at the
-      same site; ``attack_auc`` the best attacker of the suite over all ``sites``, with its permutation null.
+      changed, and installed at all tokens; or a model that was trained on a half (`pga`). The other half is captured
+      anew. ``fresh_auc`` is a logistic probe at the same site; ``attack_auc`` the best attacker of the suite over all
+      ``sites``, with its permutation null.
     - Behaviour: recall of the planted wording before and after, for records of groups that the eraser did not see
       and (``_seen``) did see; loss and KL on every second neutral text (the others are for erasers that train).
 
     Args:
-        methods: names in `METHODS`; ``none`` is added. ``random`` has the largest rank of the other closed-form ones.
+        methods: names in `METHODS`; ``none`` is added. By default those that train nothing. ``random`` has the
+            largest rank of the other closed-form ones.
         neutral: texts that have nothing to do with the records.
         mark: where it is read, see `interp.memorisation.read`.
         dose: of the records; by default the highest.
@@ -87,6 +91,7 @@ def judge(
         sites: that attackers look at; by default the output of every block.
         suite: attackers, names in `interp.directions.erasers.SUITE`.
         attack_permutations: of labels in each half, each of which trains the whole suite again.
+        training: how ``pga``, ``pga-adversarial`` and ``finetune`` train, which takes minutes.
         seed: of halves, folds, permutations, networks and random directions.
 
     Raises:
@@ -96,7 +101,19 @@ def judge(
     """
     wanted = checked_methods(methods)
     check_permutations(attack_permutations, ALPHA)
-    job = Footing.make(model, records, neutral, contrast, dose, mark, sites, suite, attack_permutations, seed)
+    job = Footing.make(
+        model,
+        records,
+        neutral,
+        contrast,
+        dose,
+        mark,
+        sites,
+        suite,
+        attack_permutations,
+        seed,
+        training or PGASettings(),
+    )
     made: dict[str, tuple[Treatment, Treatment]] = {}
     rows: dict[str, dict[str, Any]] = {}
     with Progress(len(wanted), "erasers", "verdict", progress) as bar:
@@ -109,4 +126,4 @@ def judge(
     ordered = [{**rows[name], **behaviour[name]} for name in wanted]
     for row in ordered:
         row["verdict"] = words(row, ordered[0])
-    return Judgement(job.report(ordered, command), job.parts, made)
+    return Judgement(job.report(ordered, made, command), job.parts, made)
