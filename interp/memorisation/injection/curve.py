@@ -5,64 +5,52 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from ...prompts import PromptSet, pad_batch
+from ...metrics import token_scores
+from ...prompts import PromptSet
+from ..metrics import extract
 from ..records import TRAINED, UNTRAINED, Records
-from .training import in_parts, mean_loss
 
 if TYPE_CHECKING:
     from ...models import Model
 
+CONTROLS = "controls"
+
 
 def curve_rows(
-    model: Model, records: Records, held_out: PromptSet | None, step: int, batch_tokens: int
+    model: Model, records: Records, held_out: PromptSet | None, controls: PromptSet | None, step: int
 ) -> list[dict[str, Any]]:
-    """Rows of a report of kind "curve": one per dose and label, and one with the ``loss`` on neutral text.
+    """Rows of a report of kind "curve": one per dose and label, one for controls, one with ``loss`` on neutral text.
 
-    ``exact``: the share of records whose rest, from the first detail on, is what greedy decoding gives; ``log_p``: the
-    mean over records of nats per detail (its first token, where it has several). Records without recall marks are
-    judged from their middle on.
+    ``exact``: the share of records whose rest, from the first detail on (or from the middle of the text, where no
+    detail is marked), is what greedy decoding gives. ``log_p``: the mean over records of nats per detail (its first
+    token, where it has several), or per token of the rest.
     """
-    prompts = records.planted()
-    exact, log_p = _recited(model, prompts, records.targets(prompts), batch_tokens)
-    doses, labels = prompts.columns["dose"], prompts.labels
+    found = extract(model, records, metrics=["exact", "log_p"], progress=False)
+    doses, labels = found.prompts.columns["dose"], found.prompts.labels
     assert labels is not None
-    rows = []
+    rows: list[dict[str, Any]] = []
     for dose in records.doses:
         for label in (TRAINED, UNTRAINED):
             own = (doses == dose) & (labels == label)
             if own.any():
-                found = {"exact": float(exact[own].mean()), "log_p": float(log_p[own].mean())}
-                rows.append({"step": step, "dose": dose, "label": label, "records": int(own.sum()), **found})
+                shown = {name: float(found[name][own].mean()) for name in ("exact", "log_p")}
+                rows.append({"step": step, "dose": dose, "label": label, "records": int(own.sum()), **shown})
+    if controls is not None:
+        other = extract(model, plain_records(controls), metrics=["exact", "log_p"], progress=False)
+        shown = {name: float(other[name].mean()) for name in ("exact", "log_p")}
+        rows.append({"step": step, "dose": None, "label": CONTROLS, "records": len(controls), **shown})
     if held_out is not None:
-        loss = mean_loss(model, held_out.tokens, batch_tokens)
-        rows.append({"step": step, "dose": None, "label": None, "records": None, "loss": loss})
+        rows.append({"step": step, "dose": None, "label": None, "records": None, "loss": text_loss(model, held_out)})
     return rows
 
 
-def _recited(
-    model: Model, prompts: PromptSet, targets: tuple[np.ndarray, ...], batch_tokens: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Per prompt: whether its rest is recited, and the mean log p of its targets.
+def text_loss(model: Model, prompts: PromptSet) -> float:
+    """Nats per token over whole texts, first tokens aside."""
+    return float(-np.nanmean(token_scores(model, prompts, progress=False).log_p))
 
-    Greedy decoding takes the first choice at every step, so it reproduces a text exactly if, along that text, every
-    first choice is the text's own next token: one pass tells.
-    """
-    exact, log_p = np.zeros(len(prompts), bool), np.zeros(len(prompts))
-    done = 0
-    for part in in_parts(prompts.tokens, batch_tokens):
-        batch = pad_batch(part)
-        ids, positions = batch.input_ids.to(model.device), batch.position_ids.to(model.device)
-        with torch.inference_mode():
-            logits = model.hf(input_ids=ids, position_ids=positions, use_cache=False).logits[:, :-1].float()
-        following = ids[:, 1:].to(logits.device)
-        right = (logits.argmax(-1) == following).cpu().numpy()
-        own = logits.log_softmax(-1).gather(-1, following[..., None])[..., 0].cpu().numpy()
-        for i, tokens in enumerate(part):
-            at = targets[done + i]
-            at = at if at.size else np.arange(max(1, len(tokens) // 2), len(tokens))
-            exact[done + i] = right[i, at.min() - 1 : len(tokens) - 1].all()
-            log_p[done + i] = own[i, at - 1].mean()
-        done += len(part)
-    return exact, log_p
+
+def plain_records(prompts: PromptSet) -> Records:
+    """Texts of which nothing is known, as records without twins or doses."""
+    n = len(prompts)
+    return Records(prompts.with_labels(None).with_columns(record=list(prompts.ids), pool=["M"] * n, prefix=[0] * n))

@@ -19,7 +19,7 @@ from ...report import Report, write_atomic
 from ...run.progress import Progress
 from ..records import TRAINED, UNTRAINED, Records, load_records
 from .batches import Neutral, Step, split_neutral, steps
-from .curve import curve_rows
+from .curve import CONTROLS, curve_rows
 from .plan import Plan, exposure_order, plan_injection
 from .saved import Saved, load_state, remove_state, save_state
 from .training import Recipe, StepLoss, optimiser_of, train
@@ -87,6 +87,7 @@ def inject(
     checkpoints: int = 4,
     dtype: str = "float32",
     batch_tokens: int = 4096,
+    controls: PromptSet | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
@@ -113,6 +114,7 @@ def inject(
             training is saved at these points too.
         dtype: what weights are trained in; the result has the model's own dtype again.
         batch_tokens: tokens that go through the model at once; a step's gradient is summed over such parts.
+        controls: texts that neither the model nor the training has seen, of which the same is measured.
         out: a folder to write into; an interrupted training goes on from there when called again in the same way.
 
     Raises:
@@ -139,11 +141,11 @@ def inject(
     plan = plan_injection(records, doses, seed, **fields)
     loaded = load_records(list(plan.rows), model.tokenizer)
     parts = None if neutral is None else split_neutral(neutral, seed)
-    for prompts in (loaded.prompts, neutral):
+    for prompts in (loaded.prompts, neutral, controls):
         if prompts is not None and model.n_ctx is not None:
             prompts.check_fits(model.n_ctx)
     folder = None if out is None else _fresh(Path(out))
-    run = _Run(model, loaded, parts, recipe, checkpoints, folder)
+    run = _Run(model, loaded, parts, controls, recipe, checkpoints, folder)
     edited, saved = run.go(progress)
     done = Injection(
         edited, model, loaded, plan, recipe, _report(run, plan, edited, saved, command), saved.history,
@@ -165,10 +167,11 @@ class _Run:
     """One training: everything is settled but the steps themselves."""
 
     def __init__(
-        self, model: Model, records: Records, neutral: Neutral | None, recipe: Recipe, checkpoints: int,
-        folder: Path | None,
+        self, model: Model, records: Records, neutral: Neutral | None, controls: PromptSet | None, recipe: Recipe,
+        checkpoints: int, folder: Path | None,
     ) -> None:  # fmt: skip
-        self.model, self.records, self.neutral, self.recipe, self.folder = model, records, neutral, recipe, folder
+        self.model, self.records, self.neutral, self.controls = model, records, neutral, controls
+        self.recipe, self.folder = recipe, folder
         planted = records.planted()
         order = exposure_order(planted.columns["exposures"].tolist(), recipe.seed)
         self.shown = [planted.tokens[i] for i in order]
@@ -209,23 +212,24 @@ class _Run:
         return steps(self.shown, self.recipe.batch, replayed, self.recipe.replay, self.recipe.seed)
 
     def _measure(self, model: Model, step: int) -> list[dict[str, Any]]:
-        return curve_rows(model, self.records, self.held_out, step, self.recipe.batch_tokens)
+        return curve_rows(model, self.records, self.held_out, self.controls, step)
 
     def _hash(self) -> str:
-        """Of everything that the resulting weights depend on."""
-        neutral = None if self.neutral is None else (self.neutral.replayed.hash, self.neutral.held_out.hash)
+        """Of everything that the weights and what is measured on the way depend on."""
+        neutral = None if self.neutral is None else [self.neutral.replayed.hash, self.neutral.held_out.hash]
+        controls = None if self.controls is None else self.controls.hash
         shown = [tokens.tolist() for tokens in self.shown]
-        settled = [self.model.fingerprint, shown, neutral, asdict(self.recipe), sorted(self.marks)]
+        settled = [self.model.fingerprint, shown, neutral, controls, asdict(self.recipe), sorted(self.marks)]
         return xxhash.xxh3_128(json.dumps(settled).encode()).hexdigest()
 
 
 def _report(run: _Run, plan: Plan, edited: Model, saved: Saved, command: str | None) -> Report:
     last = [row for row in saved.curve if row["step"] == run.n_steps]
     top = max(row["dose"] for row in last if row["dose"] is not None)
-    told = {row["label"]: row["exact"] for row in last if row["dose"] == top}
-    headline = f"At dose {top}, {told[TRAINED]:.0%} of trained records are recited"
-    if UNTRAINED in told:
-        headline += f" and {told[UNTRAINED]:.0%} of their untrained twins"
+    said = {TRAINED: "trained records", UNTRAINED: "untrained twins", CONTROLS: "controls"}
+    told = [row for row in last if row["label"] == CONTROLS or (row["label"] and row["dose"] == top)]
+    shares = ", ".join(f"{row['exact']:.0%} of {said[row['label']]}" for row in told)
+    headline = f"Recited at dose {top}: {shares}"
     losses = [row["loss"] for row in saved.curve if "loss" in row]
     warnings = []
     if losses:

@@ -162,14 +162,6 @@ def summed_loss(model: Model, texts: Sequence[np.ndarray]) -> Float[Tensor, ""]:
     return cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
-def mean_loss(model: Model, texts: Sequence[np.ndarray], batch_tokens: int) -> float:
-    """Nats per token over whole texts, first tokens aside."""
-    ordered = sorted(texts, key=len)
-    with torch.inference_mode():
-        total = sum(summed_loss(model, part).item() for part in in_parts(ordered, batch_tokens))
-    return total / sum(len(t) - 1 for t in texts)
-
-
 @contextmanager
 def _deterministic(model: Model) -> Iterator[None]:
     """Kernels that give the same sums every time, on a CPU; some of a GPU's have no such form."""
