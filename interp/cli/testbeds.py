@@ -44,7 +44,8 @@ class BuildBed:
         from .. import testbeds
 
         made = testbeds.build(self.name, self.out or Path(self.name), seed=self.seed)
-        print(f"built {self.name} in {made}; look at its README.md, or try: interp doctor {made}")
+        more = f", or try: interp doctor {made}" if (made / "config.json").is_file() else ""
+        print(f"built {self.name} in {made}; look at its README.md{more}")
         return 0
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .null_data import NullData
 
 # Name -> the subpackage that makes it; it has `build(out, seed, **options)` and `truth(folder)`.
-_BEDS = {"induction": "induction", "memory": "memory"}
+_BEDS = {"induction": "induction", "memory": "memory", "modadd": "modadd"}
 
 # Siblings of a bed, which its build makes too -> their folders.
 _SIBLINGS = {"memory-never": "memory/never", "memory-injected": "memory/injected"}
@@ -48,6 +48,8 @@ def names() -> tuple[str, ...]:
 
 def path(name: str) -> Path:
     """The folder of a shipped test bed: an ordinary Hugging Face checkpoint with prompts and truth beside it.
+
+    (`modadd` is no language model; `testbeds.modadd.load` reads it.)
 
     `memory-never` and `memory-injected` are siblings of `memory`, made with it.
 
