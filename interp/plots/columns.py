@@ -39,7 +39,7 @@ KEY_COLUMNS = {
         "units",
         "groups",
     ),
-    "gap": ("mark", "depth", "acc_mc", "acc_cb", "gap", "p", "p_max"),
+    "gap": ("mark", "dose", "depth", "acc_mc", "acc_cb", "gap", "gap_clamped", "p", "p_max", "n_groups"),
     "transfer": ("train", "test", "dose", "depth", "auc", "p", "n_groups"),
     "erasure": (
         "method",
@@ -61,8 +61,8 @@ KEY_COLUMNS = {
         "weights_changed",
         "verdict",
     ),
-    "curve": ("step", "dose", "label", "exact", "log_p", "story_loss"),
-    "memorisation": ("claim", "value", "null", "p", "verdict"),
+    "curve": ("step", "dose", "label", "records", "exact", "log_p", "loss", "story_loss"),
+    "memorisation": ("claim", "verdict", "value", "null", "p"),
 }
 HEADINGS = {
     "site": "Site",
@@ -110,6 +110,7 @@ HEADINGS = {
     "acc_mc": "Accuracy, M or C",
     "acc_cb": "Accuracy, C or B",
     "gap": "Gap",
+    "gap_clamped": "Baseline at least chance",
     "train": "Fitted on",
     "test": "Tested on",
     "method": "Eraser",
@@ -130,6 +131,7 @@ HEADINGS = {
     "weights_changed": "Weights changed",
     "step": "Step",
     "story_loss": "Loss, other text",
+    "loss": "Loss, other text",
     "claim": "Claim",
     "value": "Measured",
     "null": "Null or control",
@@ -140,7 +142,8 @@ _HEADINGS_OF = {
     "erasure": {"nested_auc": "Nested AUC"},
     "signature": {"p": "p, this depth alone", "p_max": "p, best depth"},
     "signature-cells": {"p_max": "p, best depth"},
-    "gap": {"p_max": "p, best depth"},
+    "gap": {"p": "p, this depth", "p_max": "p, best depth"},
+    "transfer": {"p": "p"},
     "memorisation": {"p": "p"},
 }
 

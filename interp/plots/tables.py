@@ -12,8 +12,10 @@ from ..errors import ReportError
 from ..report import Report
 from .columns import KEY_COLUMNS, heading
 
-_SHARES = ("auc", "acc")  # between 0 and 1: two decimals are what the data can bear
+# Words in a column's name that fix its decimals: two are what shares and log probabilities of a few hundred texts bear.
+_DECIMALS = {"auc": 2, "acc": 2, "exact": 2, "oriented": 2, "detectable": 2, "gap": 2, "log": 2, "loss": 3, "kl": 3}
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SAID = ("extraction", "recall", "curve")  # kinds whose yes and no are no verdicts
 _LONG = 40  # characters; longer text may break into lines
 MINUS, MISSING = "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -105,7 +107,8 @@ def _column(report: Report, name: str) -> list[Cell]:
     low, high = (report.column(f"{name}{end}") if f"{name}{end}" in report.columns else None for end in ("_lo", "_hi"))
     if _is_p(name):
         return [Cell(p_value(v)) for v in values]
-    style = {"decimals": 2 if set(_SHARES) & set(name.split("_")) else _decimals(values)}
+    fixed = next((_DECIMALS[word] for word in name.split("_") if word in _DECIMALS), None)
+    style = {"decimals": _decimals(values) if fixed is None else fixed, "said": report.kind in _SAID}
     if low is None or high is None:
         return [_cell(v, style) for v in values]
     cells = []
@@ -120,7 +123,7 @@ def _is_p(name: str) -> bool:
 
 
 def _cell(value: Any, style: dict[str, Any]) -> Cell:
-    if isinstance(value, bool):
+    if isinstance(value, bool) and not style.get("said"):
         return Cell("pass", look="pass") if value else Cell("FAIL", look="fail")
     text = _plain(value, style)
     return Cell(text, look="none" if value is None else "long" if len(text) > _LONG else "")

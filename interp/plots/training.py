@@ -23,6 +23,7 @@ CURVE_METRICS = {
     "loss": "Loss on held-out text, nats per token",
 }
 _OTHER = Style("ink")
+_CONTROLS = Style("ink", "1.5px,2px", "cross-open", 0.6)
 _UNTRAINED = Style("muted", "3px,2px", "square-open", 0.6)
 
 
@@ -88,11 +89,16 @@ def _lines(report: Report, metric: str, theme: Theme) -> list[Any]:
         rank = known.index(dose) if dose is not None and label != "untrained" else len(known)
         name, style = "Untrained twins", _UNTRAINED
         if label != "untrained":
-            name, style = ("Other text", _OTHER) if dose is None else (f"{dose_name(dose)} times", SERIES[rank])
+            name, style = (f"{dose_name(dose)} times", SERIES[rank]) if dose is not None else _plain(label)
         traces.append(line(points, metric, name, style, theme, rank=rank, whiskers=True))
-        if dose is None:
+        if dose is None and label is None:
             traces[-1].showlegend = False  # the panel says what it is
     return traces
+
+
+def _plain(label: Any) -> tuple[str, Style]:
+    """Name and look of a line that has no dose."""
+    return ("Never shown", _CONTROLS) if label == "controls" else (html.escape(str(label or "Other text")), _OTHER)
 
 
 def _steps(report: Report, width: float, theme: Theme) -> Ticks:

@@ -120,9 +120,13 @@ def signature_cells() -> list[dict[str, Any]]:
 
 def gap_rows() -> list[dict[str, Any]]:
     return [
-        {"mark": "recall", "depth": depth, "acc_mc": 0.55 + 0.07 * depth, "acc_cb": 0.52 + 0.02 * depth}
-        | triple("gap", 0.03 + 0.05 * depth, 0.06)
-        | {"p": 0.2 / (1 + depth), "p_max": 0.3 / (1 + depth)}
+        {"mark": "recall", "dose": dose, "baseline": "C-B", "depth": depth}
+        | triple("acc_mc", 0.55 + 0.07 * depth, 0.05, 0, 1)
+        | triple("acc_cb", 0.45 + 0.03 * depth, 0.05, 0, 1)
+        | triple("gap", 0.1 + 0.04 * depth, 0.06)
+        | triple("gap_clamped", 0.05 + 0.05 * depth, 0.06)
+        | {"p": 0.2 / (1 + depth), "p_max": 0.3 / (1 + depth), "n_groups": 16}
+        for dose in (128, 512)
         for depth in range(5)
     ]
 
@@ -154,7 +158,14 @@ def erasure_rows() -> list[dict[str, Any]]:
         {"method": method, "rank": rank, "where": where, "in_sample_acc": seen}
         | triple("nested_auc", nested, 0.07, 0, 1)
         | triple("fresh_auc", fresh, 0.09, 0, 1)
-        | {"attack": "kernel ridge", "attack_auc": attack, "attack_p": 0.01, "exact_after": exact, "log_p_after": nats}
+        | {
+            "attack": "kernel ridge",
+            "attack_auc": attack,
+            "chance_auc": 0.6,
+            "attack_p": 0.01,
+            "exact_after": exact,
+            "log_p_after": nats,
+        }
         | {**before, "loss_after": loss, "kl": kl, "weights_changed": weights}
         | {"verdict": "still readable" if fresh > 0.55 else "not readable"}
         for method, rank, where, seen, nested, fresh, attack, exact, nats, loss, kl, weights in made
@@ -172,7 +183,8 @@ def curve_rows() -> list[dict[str, Any]]:
                     | triple("exact", done, 0.1 if 0 < done < 1 else 0, 0, 1)
                     | triple("log_p", -4 + 4 * done, 0.2, high=0)
                 )
-        rows.append({"step": 262 * number, "dose": None, "label": "stories", "story_loss": 0.7 + 1.2 / number})
+        rows.append({"step": 262 * number, "dose": None, "label": "controls", "exact": 0.0, "log_p": -5.0})
+        rows.append({"step": 262 * number, "dose": None, "label": None, "loss": 0.7 + 1.2 / number})
     return rows
 
 
@@ -191,6 +203,7 @@ MADE = {
     "gap": (gap_rows, {"ci_level": 0.95}),
     "transfer": (transfer_rows, {"ci_level": 0.95}),
     "erasure": (erasure_rows, {"ci_level": 0.95}),
+    "extraction": (list, {}),
     "curve": (curve_rows, {"ci_level": 0.95}),
     "memorisation": (summary_rows, {}),
 }

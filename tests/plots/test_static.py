@@ -14,10 +14,10 @@ import pytest
 
 from interp.errors import ReportError
 from interp.plots import accuracy_by_layer
-from interp.plots.static import figure as drawing
 from interp.plots.static import render, unsupported
 from interp.plots.static.spec import TRACES, require_supported
 from interp.plots.static.style import DASHES, SYMBOLS
+from tests.plots.looks import assert_tidy
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -126,31 +126,6 @@ def test_nothing_is_clipped_and_the_legend_covers_nothing(make_probe, layers, ki
     report = make_probe(layers, kinds, title="A rather long title about the number of the subject of the sentence")
     figure = accuracy_by_layer(report, theme=theme)
     assert_tidy(figure)
-
-
-def assert_tidy(figure: go.Figure) -> None:
-    """Everything lies inside the figure; legend, title and panels do not overlap."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    spec = require_supported(figure)
-    with drawing._settings(spec, False):
-        picture = Figure(figsize=(spec.layout["width"] / 96, spec.layout["height"] / 96), dpi=96)
-        renderer = FigureCanvasAgg(picture).get_renderer()
-        drawing._draw(picture, spec)
-        boxes = [a.get_tightbbox(renderer) for a in picture.axes] + [
-            t.get_window_extent(renderer) for t in picture.texts
-        ]
-        boxes += [legend.get_window_extent(renderer) for legend in picture.legends]
-    for box in boxes:
-        assert box.x0 >= 0, box
-        assert box.y0 >= 0, box
-        assert box.x1 <= picture.bbox.width, box
-        assert box.y1 <= picture.bbox.height, box
-    for i, a in enumerate(boxes):
-        for b in boxes[i + 1 :]:
-            across, along = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
-            assert across < 1 or along < 1, (a, b)
 
 
 def test_every_core_thing_draws():

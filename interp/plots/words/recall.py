@@ -60,6 +60,9 @@ def notes(report: Report) -> list[Note]:
         found.append(interval_note(report, "Whole groups of records", scope))
     trend = number_of(report, "trend_p")
     if math.isfinite(trend):
-        text = f"That recall rises with dose by this much if doses are shuffled among records: p = {p_value(trend)}."
+        text = (
+            f"p = {p_value(trend)}: how often recall would rise with dose as it does if dose had nothing to do with it "
+            "and were dealt out among groups anew."
+        )
         found.append(("Trend", text))
     return found
