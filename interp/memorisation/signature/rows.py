@@ -49,7 +49,7 @@ def cell_summary(cell: Cell, family: Array) -> dict[str, Any]:
     out: dict[str, Any] = {
         "contrast": cell.contrast.name, "dose": _plain(cell.contrast.dose), "mark": cell.mark,
         "peak_site": str(trained.sites[best]), "peak_auc": float(trained.auc.estimate[best]),
-        "highest_auc_hi": float(trained.auc.high.max()),
+        "null_max_auc_95": _known(trained.null_max()), "highest_auc_hi": float(trained.auc.high.max()),
         "p_max": _known(cell.p_nested), "p_family": _known(float(np.min(family))),
         "p_oriented": _known(float(np.min(cell.p_oriented))) if len(trained.null) else None,
         **quoted(trained),
