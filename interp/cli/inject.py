@@ -26,9 +26,10 @@ class Inject:
     Neutral text is replayed in between, so that the model stays what it was; what that kept is measured on other text.
 
     Writes model/ (a checkpoint), records.jsonl (the answer key), curve.json, history.csv, report.html, figure.svg and
-    figure.pdf. Interrupted, it goes on where it was when called again in the same way.
+    figure.pdf; with --study, all that `interp memorisation` writes, in study/. Interrupted, the training goes on where
+    it was when called again in the same way.
 
-    Example: interp inject MODEL --neutral stories.json --out injected
+    Example: interp inject MODEL --neutral stories.json --out injected --study
     """
 
     model: ModelArg
@@ -65,13 +66,18 @@ class Inject:
     """Tokens that go through the model at once."""
     seed: int = 0
     """Seed of records, coins, doses and orders."""
+    study: bool = False
+    """Also study the result as `interp memorisation` does, with the original model as the one that never saw them."""
+    permutations: int = 200
+    """Label permutations behind each null of the study."""
     progress: bool | None = None
     """Draw a progress bar; by default on a terminal only."""
     loading: ModelOpts = model_options()
 
     def __call__(self) -> int:
         """Run the command; its exit code."""
-        done = self.run(command_line())
+        command = command_line()
+        done = self.run(command)
         write_injection(done, self.out)
         print(done.report.headline)
         for warning in done.report.warnings:
@@ -80,6 +86,8 @@ class Inject:
         print(done.report.table())
         print(f"\nmodel: {self.out / 'model'}\nrecords: {self.out / 'records.jsonl'}")
         print(f"report: {self.out / 'report.html'}")
+        if self.study:
+            self._study(done, command)
         return 0
 
     def run(self, command: str) -> Injection:
@@ -105,6 +113,30 @@ class Inject:
             progress=self.progress,
             command=command,
         )
+
+    def _study(self, done: Injection, command: str) -> None:
+        """The whole job of `interp memorisation` on what was injected; written below ``out`` and printed."""
+        from ..memorisation.study import memorisation
+        from .memorisation import COLUMNS, write_memorisation
+
+        study = memorisation(
+            done.model,
+            done.records,
+            never=done.original,
+            neutral=done.held_out,
+            permutations=self.permutations,
+            seed=self.seed,
+            progress=self.progress,
+            command=command,
+        )
+        page = write_memorisation(study, self.out / "study")
+        print(f"\n{study.summary.headline}")
+        for report in (study.summary, *study.reports.values()):
+            for warning in report.warnings:
+                print(f"warning: {report.kind}: {warning}")
+        print()
+        print(study.summary.table([c for c in COLUMNS if c in study.summary.columns]))
+        print(f"\nstudy: {page}")
 
     def _source(self) -> Any:
         """The file with records, or rows made up for the doses."""
