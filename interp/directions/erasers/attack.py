@@ -23,6 +23,9 @@ from .readings import Reading, accuracies, aucs
 
 Array = NDArray[Any]
 
+TOGETHER, ELEMENTS = 200, 16_000_000
+"""Labellings that are trained together, and how many numbers their features may have where an eraser treats each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Attack:
@@ -31,6 +34,7 @@ class Attack:
     ``null`` holds AUCs of the same suite on permuted labels, ``null_oriented`` their orientation-corrected
     accuracies. ``p`` judges each attacker's AUC, ``p_best`` corrects for having tried them all, and
     ``p_best_oriented`` does the same for the best orientation-corrected accuracy. All are NaN without permutations.
+    The observed labels go through the null's own training (networks in float32) once more for them.
     """
 
     readings: tuple[Reading, ...]
@@ -83,12 +87,12 @@ def attack(
         fit: an eraser to fit inside every training fold, and again for every permutation.
         suite: names in `SUITE`.
         folds: how many, or ready-made `Folds`.
-        permutations: of labels; each trains the whole suite once more (seconds each for the networks).
+        permutations: of labels; the whole suite is trained on each, on all of them together.
         seed: of folds, networks and permutations. Without networks in the suite another seed with the same `Folds`
             gives the same readings.
 
     Raises:
-        StatisticsError: an unknown attacker, or scikit-learn is missing.
+        StatisticsError: an unknown attacker.
         SplitError: labels or groups that allow no honest split.
 
     >>> x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -109,34 +113,51 @@ def attack(
     else:
         split = grouped_folds(np.asarray(labels), g, folds, seed=seed)
     drawn = permute_labels(y, g, permutations, folds=split.of, seed=seed)
-    scores = _suite_scores(x, y, split, fit, suite, seed)
-    readings = tuple(Reading(name, s, y, g) for name, s in zip(suite, scores, strict=True))
-    null = np.empty((len(drawn.labels), len(suite)))
-    oriented = np.empty_like(null)
-    for k, permuted in enumerate(drawn.labels):
-        s = _suite_scores(x, permuted, split, fit, suite, seed)
-        right = accuracies(s, permuted)
-        null[k], oriented[k] = aucs(s, permuted), np.maximum(right, 1 - right)
+    readings = tuple(
+        Reading(name, s[0], y, g)
+        for name, s in zip(suite, _suite_scores(x, y[None], split, fit, suite, seed), strict=True)
+    )
+    null, oriented = np.empty((2, 0, len(suite)))
     p, best, best_oriented = np.full(len(suite), np.nan), float("nan"), float("nan")
-    if len(null):
-        p, corrected = max_null_p(np.array([r.auc for r in readings]), null)
+    if len(drawn.labels):
+        found, turned = _null(x, np.concatenate([y[None], drawn.labels]), split, fit, suite, seed)
+        null, oriented = found[1:], turned[1:]
+        p, corrected = max_null_p(found[0], null)
         best = float(corrected.min())
-        best_oriented = float(permutation_p(max(r.oriented for r in readings), oriented.max(1)))
+        best_oriented = float(permutation_p(turned[0].max(), oriented.max(1)))
     erased = "as given" if fit is None else "nested"
     return Attack(readings, null, oriented, p, best, best_oriented, drawn, split, erased, seed)
 
 
-def _suite_scores(x: Tensor, y: Array, split: Folds, fit: Fit | None, suite: Sequence[str], seed: int) -> Array:
-    """Held-out scores ``[attacker, row]``; eraser and standardisation see training rows only."""
-    out = np.empty((len(suite), len(x)))
+def _null(x: Tensor, ys: Array, split: Folds, fit: Fit | None, suite: Sequence[str], seed: int) -> tuple[Array, Array]:
+    """AUCs and orientation-corrected accuracies ``[labelling, attacker]``, of at least two labellings."""
+    size = max(2, TOGETHER if fit is None else ELEMENTS // x.numel())
+    aucs_, turned = [], []
+    for labels in np.array_split(ys, -(-len(ys) // size)):
+        s = _suite_scores(x, labels, split, fit, suite, seed)
+        right = accuracies(s, labels)
+        aucs_.append(aucs(s, labels).T)
+        turned.append(np.maximum(right, 1 - right).T)
+    return np.concatenate(aucs_), np.concatenate(turned)
+
+
+def _suite_scores(x: Tensor, ys: Array, split: Folds, fit: Fit | None, suite: Sequence[str], seed: int) -> Array:
+    """Held-out scores ``[attacker, labelling, row]``; eraser and standardisation see training rows only."""
+    out = np.empty((len(suite), len(ys), len(x)))
+    truth = torch.from_numpy(ys)
     for fold in range(split.count):
-        train, test = split.train(fold), split.test(fold)
-        if len(np.unique(y[train])) < 2:
+        train, test = (torch.from_numpy(rows) for rows in (split.train(fold), split.test(fold)))
+        y = truth[:, train]
+        if bool((y.all(1) | ~y.any(1)).any()):
             raise SplitError(f"a permutation leaves fold {fold} one class to train on; use fewer folds or more groups")
-        rows = x if fit is None else fit(x[torch.from_numpy(train)], y[train])(x)
-        mean, scale = moments(rows[torch.from_numpy(train)])
-        z = ((rows - mean) / scale).numpy()
+        treated = [x] if fit is None else [fit(x[train], labels.numpy())(x) for labels in y]
+        z = torch.stack([_standardised(rows, train) for rows in treated])
         own = int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
         for k, name in enumerate(suite):
-            out[k, test] = SUITE[name](z[train], y[train], z[test], own)
+            out[k][:, test.numpy()] = SUITE[name](z[:, train], y, z[:, test], own).numpy()
     return out
+
+
+def _standardised(rows: Tensor, train: Tensor) -> Tensor:
+    mean, scale = moments(rows[train])
+    return (rows - mean) / scale
