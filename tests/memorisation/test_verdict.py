@@ -10,7 +10,7 @@ from interp import load_model, testbeds
 from interp.errors import PromptError, SplitError, StatisticsError
 from interp.memorisation import load_records
 from interp.memorisation.erasure import Contrast, contrast_of, judge, verdict
-from interp.memorisation.erasure.behaviour import neutral_costs, recall
+from interp.memorisation.erasure.behaviour import neutral_costs, planted_records, recall
 from interp.memorisation.erasure.halves import attack_halves, best_site, fresh_scores
 from interp.memorisation.erasure.treatment import Treatment, erase_every_depth
 from interp.memorisation.erasure.words import words
@@ -46,7 +46,7 @@ def test_rows_have_what_figures_need(judged):
     report = judged.report
     assert report.kind == "erasure"
     assert report.column("method") == ("none", "mean", "leace", "random")
-    assert report.column("where") == ("none", "model", "model", "model")
+    assert report.column("where") == (None, "model", "model", "model")
     assert report.column("rank") == (0, 1, 1, 1)
     for row in report.rows:
         for name in ("in_sample_acc", "nested_auc", "fresh_auc", "attack_auc", "attack_p", "exact_before",
@@ -101,14 +101,15 @@ def test_an_eraser_at_each_depth_equalises_what_the_ones_before_left(judged):
 
 
 def test_recall_and_costs_are_those_of_the_plain_model(model, records, neutral):
-    part = contrast_of(records, dose=512).planted()
-    plain = Treatment("none", model, "none")
-    found = recall(plain, part.prompts, records.targets(part.prompts))
+    chosen, trained = planted_records(records, contrast_of(records, dose=512))
+    plain = Treatment("none", model)
+    found = recall(plain, chosen)
     truth = {r.id: r for r in testbeds.truth("memory").records}
-    for i, key in enumerate(part.prompts.columns["record"][:20].tolist()):
-        assert found.log_p[i] == pytest.approx(-truth[key].loss_with, abs=2e-3)
-    assert found.exact[part.truth].mean() >= 0.95
-    assert found.exact[~part.truth].mean() == 0
+    keys = chosen.planted().columns["record"].tolist()
+    assert trained.tolist() == [truth[key].trained for key in keys]
+    assert found.log_p == pytest.approx([-truth[key].loss_with for key in keys], abs=2e-3)
+    assert found.exact[trained].mean() >= 0.95
+    assert found.exact[~trained].mean() == 0
     before, [cost] = neutral_costs(model, [plain], neutral)
     logits = forward(model, neutral, at="all").logits
     losses, row = [], 0

@@ -13,7 +13,9 @@ from jaxtyping import Bool, Float
 from ...errors import PromptError
 from ...prompts import PromptSet
 from ...run import forward
-from .contrast import whole_batches
+from ..metrics import extract
+from ..records import Records
+from .contrast import Contrast, whole_batches
 from .treatment import Treatment
 
 if TYPE_CHECKING:
@@ -22,38 +24,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Recall:
-    """One number per prompt. ``exact``: greedy decoding after what precedes the first target gives the rest verbatim.
+    """One number per record: ``exact`` and ``log_p`` (nats per detail, or per token of the suffix) as of `extract`."""
 
-    ``log_p`` is the mean over targets in nats.
-    """
-
-    exact: Bool[np.ndarray, " prompt"]
-    log_p: Float[np.ndarray, " prompt"]
+    exact: Bool[np.ndarray, " record"]
+    log_p: Float[np.ndarray, " record"]
 
 
-def recall(treatment: Treatment, prompts: PromptSet, targets: Sequence[np.ndarray]) -> Recall:
-    """Score the prompts. ``targets`` are positions of tokens whose log p counts, as of `Records.targets`.
+def recall(treatment: Treatment, records: Records) -> Recall:
+    """How much the model still gives away of each record under a treatment: `extract`, exact match and log p."""
+    found = extract(treatment.model, records, metrics=["exact", "log_p"], edits=treatment.edits, progress=False)
+    return Recall(np.asarray(found["exact"], bool), np.asarray(found["log_p"], float))
 
-    A prompt without targets is judged by its second half.
 
-    Greedy decoding takes the first choice at every step, so it reproduces a text exactly if, along that text, every
-    first choice is the text's own next token: one pass tells.
-    """
-    exact, log_p, done = [], [], 0
-    for part in whole_batches(prompts, treatment.model.sizes.d_vocab):
-        out = forward(treatment.model, part, at="all", edits=treatment.edits, progress=False)
-        ends = np.cumsum(part.lengths)
-        for i, (tokens, end) in enumerate(zip(part.tokens, ends.tolist(), strict=True)):
-            logits = out.logits[end - len(tokens) : end - 1].float()
-            following = torch.from_numpy(tokens[1:].astype(np.int64)).to(logits.device)
-            at = np.asarray(targets[done + i])
-            at = np.arange(max(1, len(tokens) // 2), len(tokens)) if not at.size else at
-            right = (logits.argmax(-1) == following)[int(at.min()) - 1 :]
-            own = torch.log_softmax(logits, -1).gather(-1, following[:, None])[:, 0]
-            exact.append(bool(right.all()))
-            log_p.append(float(own[torch.from_numpy(at - 1).to(own.device)].mean()))
-        done += len(part)
-    return Recall(np.array(exact), np.array(log_p))
+def planted_records(records: Records, part: Contrast) -> tuple[Records, Bool[np.ndarray, " record"]]:
+    """The records of a part in their planted wording, and which of them hold the memory."""
+    planted = part.planted()
+    ids = set(planted.prompts.ids)
+    chosen = records.select(np.array([i in ids for i in records.prompts.ids]))
+    of = dict(zip(planted.prompts.ids, planted.truth.tolist(), strict=True))
+    return chosen, np.array([of[i] for i in chosen.planted().ids])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ...prompts import PromptSet
 from ...report import Report
 from ...sites import Site
 from ..records import Records
-from .behaviour import Recall, neutral_costs, recall
+from .behaviour import NeutralCost, neutral_costs, planted_records, recall
 from .contrast import TWINS, Contrast, contrast_of
 from .halves import Pooled, attack_halves, best_site, fresh_scores
 from .methods import NONE, TRAINED, closed_form, training
@@ -60,7 +60,7 @@ class Footing:
         parts = contrast_of(records, contrast, dose).halves(seed)
         every = np.arange(len(neutral))
         looked = model.expand("resid_post" if sites is None else list(sites))
-        plain = tuple(Treatment(NONE, model, "none").read(part, looked, mark) for part in parts)
+        plain = tuple(Treatment(NONE, model).read(part, looked, mark) for part in parts)
         chosen = tuple(best_site(plain[1 - k], parts[1 - k]) for k in range(2))
         return cls(
             model, records, parts, neutral.select(every[1::2]), neutral.select(every[::2]), mark, looked,
@@ -70,7 +70,7 @@ class Footing:
     def treat(self, name: str, part: int, rank: int) -> Treatment:
         """The treatment fitted on a part; ``rank`` is what ``random`` removes."""
         if name == NONE:
-            return Treatment(NONE, self.model, "none")
+            return Treatment(NONE, self.model)
         if name in TRAINED:
             return self._train(name, part)
         fit = closed_form(name, rank=rank, seed=self.seed)
@@ -144,22 +144,20 @@ class Footing:
 
     def behave(self, made: Mapping[str, Pair]) -> dict[str, dict[str, Any]]:
         """What the model does after each method: the other part of the rows."""
-        loss_before, costs = neutral_costs(self.model, [t for pair in made.values() for t in pair], self.neutral)
-        planted = [part.planted() for part in self.parts]
-        before = [self._recall(Treatment(NONE, self.model, "none"), p) for p in planted]
-        rows = {}
-        for i, (name, pair) in enumerate(made.items()):
-            unseen = [self._recall(t, p) for t, p in zip(pair, planted, strict=True)]
-            seen = [self._recall(t, p) for t, p in zip(pair, planted[::-1], strict=True)][::-1]
-            rows[name] = {
-                **recall_fields([p.truth for p in planted], before, unseen, seen),
-                **neutral_fields(loss_before, costs[2 * i : 2 * i + 2]),
-                "weights_changed": max(t.weights_changed for t in pair),
-            }
+        done = {name: pair for name, pair in made.items() if name != NONE}
+        loss_before, costs = neutral_costs(self.model, [t for pair in done.values() for t in pair], self.neutral)
+        planted, truth = zip(*(planted_records(self.records, part) for part in self.parts), strict=True)
+        before = [recall(Treatment(NONE, self.model), p) for p in planted]
+        unchanged = [NeutralCost(loss_before, 0.0)]
+        rows = {NONE: {**recall_fields(truth, before, before, before), **neutral_fields(loss_before, unchanged)}}
+        for i, (name, pair) in enumerate(done.items()):
+            unseen = [recall(t, p) for t, p in zip(pair, planted, strict=True)]
+            seen = [recall(t, p) for t, p in zip(pair[::-1], planted, strict=True)]
+            costs_here = costs[2 * i : 2 * i + 2]
+            rows[name] = {**recall_fields(truth, before, unseen, seen), **neutral_fields(loss_before, costs_here)}
+        for name, row in rows.items():
+            row["weights_changed"] = max(t.weights_changed for t in made[name])
         return rows
-
-    def _recall(self, treatment: Treatment, part: Contrast) -> Recall:
-        return recall(treatment, part.prompts, self.records.targets(part.prompts))
 
     # -- in words ------------------------------------------------------------------------------------------------------
 

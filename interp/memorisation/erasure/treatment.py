@@ -19,21 +19,22 @@ from .contrast import Contrast
 if TYPE_CHECKING:
     from ...models import Model
 
-Where = Literal["none", "model", "weights"]
+Where = Literal["model", "weights"]
 
 
 @dataclass(frozen=True, eq=False)
 class Treatment:
     """A model and the edits to run it under.
 
-    ``where`` is ``"model"`` for edits of activations in every forward pass, ``"weights"`` for other weights.
+    ``where`` is ``"model"`` for edits of activations in every forward pass, ``"weights"`` for other weights, ``None``
+    where nothing was done.
     ``erasers`` are those behind the edits; ``nothing_at`` are sites at which the classes had equal means, so that
     there was nothing to erase.
     """
 
     method: str
     model: Model
-    where: Where
+    where: Where | None = None
     edits: tuple[Edit, ...] = ()
     erasers: Mapping[Site, Eraser] = field(default_factory=dict)
     nothing_at: tuple[Site, ...] = ()
