@@ -7,6 +7,9 @@ from typing import Any
 
 from .bench import Bench
 from .checks import Doctor
+from .erase import Erase
+from .inject import Inject
+from .memorisation import Memorisation
 from .probes import Demo, Probe
 from .stores import Capture, Show, Verify
 from .testbeds import Testbed
@@ -15,6 +18,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": Demo,
     "doctor": Doctor,
     "probe": Probe,
+    "memorisation": Memorisation,
+    "erase": Erase,
+    "inject": Inject,
     "capture": Capture,
     "verify": Verify,
     "show": Show,
