@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..report import Report
+from .signature.arms import BASELINES
 from .signature.contrasts import WORDS
 from .signature.findings import is_found, place, power_sentence
+from .signature.gapwords import gap_found, gap_place
 from .signature.power import ALPHA
 
 Row = dict[str, Any]
@@ -22,9 +24,9 @@ def claims(reports: Mapping[str, Report]) -> list[Row]:
         rows += recall_claims(reports["recall"], reports.get("recall-never"))
     if "signature" in reports:
         rows += signature_claims(reports["signature"])
-    for name in ("gap", "gap-twins"):
+    for name in ("gap", "gap-never", "gap-twins"):
         if name in reports:
-            rows += [gap_claim(part) for part in reports[name].meta["parts"]]
+            rows += [gap_claim(part, name == "gap-never") for part in reports[name].meta["parts"]]
     if "transfer" in reports:
         rows += transfer_claims(reports["transfer"])
     if "project-out" in reports:
@@ -147,17 +149,18 @@ def control_claims(report: Report, found: Sequence[Cell]) -> list[Row]:
     return rows
 
 
-def gap_claim(part: Cell) -> Row:
+def gap_claim(part: Cell, never: bool = False) -> Row:
     """Is M further from C than the baseline?"""
-    against = {"C-B": "two paraphrases from each other", "twins": "the same wordings of never-seen twins"}
-    where = f" at {part['mark']}" + ("" if part["dose"] is None else f", dose {part['dose']}")
-    holds = part["p_mean"] is not None and part["p_mean"] <= ALPHA
+    where, holds = gap_place(part), gap_found(part)
     clamped = f"{part['mean_gap_clamped']:+.2f} with the baseline clamped at chance"
-    able = "" if holds or part["detectable"] is None else _able("a mean gap", part["detectable"])
+    lucky = part["p_mean"] is None or part["p_mean"] > ALPHA
+    able = "" if not lucky or part["detectable"] is None else _able("a mean gap", part["detectable"])
+    who = "The same with the never-trained model: wordings" if never else "Memorised wordings"
+    found, not_found = (ALARM, NOTHING) if never else ("found", "not found")
     return claim(
-        f"Memorised wordings are told from paraphrases better than {against[part['baseline']]}{where} (mean gap)",
-        part["mean_gap"], f"{'twins' if part['baseline'] == 'twins' else 'M and B'} change places by group",
-        f"{'found' if holds else 'not found'}; {clamped}{able}",
+        f"{who} are told from paraphrases better than {BASELINES[part['baseline']]}{where} (mean gap)",
+        part["mean_gap"], "a coin per group says which accuracy is which",
+        f"{found if holds else not_found}; {clamped}{able}",
         part["p_mean"], part["mean_gap_lo"], part["mean_gap_hi"], holds,
     )  # fmt: skip
 

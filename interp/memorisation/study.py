@@ -148,15 +148,19 @@ def _steps(
 
     steps: dict[str, Callable[[], dict[str, Report]]] = {"recall": recall}
     wordings = set(records.pools)
+    # Exchanging accuracies costs nothing, so that the gap has permutations of its own.
+    flips = {**shared} if tests["permutations"] else {**shared, "permutations": 0}
     if not records.has_twins and "C" not in wordings:
         return steps
     steps["signature"] = lambda: {
         "signature": signature(model, records, marks=marks, doses=doses, never=never, untrained=untrained, **tests)
     }
     if {"M", "C", "B"} <= wordings:
-        steps["gap"] = lambda: {"gap": gap(model, records, marks=marks, **tests)}
-    if records.has_twins and records.prompts.pairs is not None and "C" in wordings:
-        steps["gap-twins"] = lambda: {"gap-twins": gap(model, records, marks=marks, baseline="twins", **tests)}
+        steps["gap"] = lambda: {"gap": gap(model, records, marks=marks, **flips)}
+        if never is not None:
+            steps["gap-never"] = lambda: {"gap-never": gap(never, records, marks=marks, **flips)}
+    if records.has_twins and "C" in wordings:
+        steps["gap-twins"] = lambda: {"gap-twins": gap(model, records, marks=marks, baseline="twins", **flips)}
     mark = None if marks is None else marks[0]
     if injected is not None:
         steps["transfer"] = lambda: {"transfer": transfer(model, injected, records, mark=mark, **tests)}

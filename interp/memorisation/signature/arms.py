@@ -1,4 +1,4 @@
-"""The two comparisons of a gap, and what changes places between them under its null."""
+"""The two comparisons whose accuracies a gap is the difference of."""
 
 from __future__ import annotations
 
@@ -6,98 +6,66 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from numpy.typing import NDArray
 
 from ...errors import PromptError
 from ...prompts import PromptSet
-from ...stats import permute_labels
 from ..records import PLANTED, TRAINED, Records
 
 Array = NDArray[Any]
+BASELINES = {"C-B": "two paraphrases from each other", "twins": "the same wordings of never-seen twins"}
 
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """Two comparisons on one set of rows: which rows each uses, and which of those are of its first class.
+    """Two comparisons, the memorised one first, on one set of prompts.
 
-    ``exchanged[permutation, row]`` says whether a row's group changes over: what was used by one comparison is then
-    used by the other.
+    ``used`` says which prompts each compares, ``truth`` which of those are of its first class. Every group has prompts
+    of both classes in both.
     """
 
     prompts: PromptSet
     groups: Array
-    used: Array
-    truth: Array
-    twin: Array
+    used: Bool[np.ndarray, "2 prompt"]
+    truth: Bool[np.ndarray, "2 prompt"]
     baseline: str
 
-    def vectors(self, swap: Array) -> tuple[Array, Array]:
-        """Labels and rows used, ``[2 * labelling, row]``: first those of the memorised arm, then the baseline's.
-
-        A group that is swapped takes, row for row, the other arm's part; `twin` is the row that stands in for it.
-        """
-        other = np.arange(swap.shape[1])[self.twin]
-        used = np.where(swap[:, None], self.used[:, other], self.used)
-        truth = np.where(swap[:, None], self.truth[:, other], self.truth)
-        flat = (-1, swap.shape[1])
-        return truth.transpose(1, 0, 2).reshape(flat), used.transpose(1, 0, 2).reshape(flat)
+    def __post_init__(self) -> None:
+        names, index = np.unique(self.groups, return_inverse=True)
+        for used, truth in zip(self.used, self.truth, strict=True):
+            for wanted in (True, False):
+                there = np.bincount(index[used & (truth == wanted)], minlength=len(names))
+                if (there == 0).any():
+                    raise PromptError(
+                        f"group {str(names[(there == 0).argmax()])!r} lacks a wording that the gap compares; leave it "
+                        f"out, or give it all of them ({int((there == 0).sum())} of {len(names)} groups lack one)"
+                    )
 
 
 def arms_of(records: Records, dose: Any, baseline: str) -> Arms:
-    """The rows of both comparisons.
+    """The prompts of both comparisons.
 
-    ``"C-B"``: M against C beside C against B, in records that were trained on; M and B change places. ``"twins"``: M
-    against C in trained records beside M against C in their never-seen twins; twins change places.
+    ``"C-B"``: M against C beside C against B, in records that were trained on. ``"twins"``: M against C in trained
+    records beside M against C in their never-seen twins.
 
     Raises:
-        PromptError: a wording or the twins are missing, or a record lacks a wording that others have.
+        PromptError: a wording or the twins are missing, in all records or in a group.
     """
     part = records.at_dose(dose)
     pool, labels = part.column("pool").astype(str), part.prompts.labels
     trained = np.ones(len(pool), bool) if labels is None else np.asarray(labels == TRAINED)
-    if baseline == "C-B":
-        if not {"M", "C", "B"} <= set(part.pools):
-            raise PromptError(f"the gap needs wordings M, C and B of each record; there are: {', '.join(part.pools)}")
-        keep = trained
-        key, exchange = ("record", "prefix"), {"M": "B", "B": "M", "C": "C"}
-    elif baseline == "twins":
-        if not part.has_twins or part.prompts.pairs is None or "C" not in part.pools:
-            raise PromptError("this gap needs twins (labels and pairs) in wordings M and C")
-        keep = np.isin(pool, ["M", "C"])
-        key, exchange = ("pair", "prefix"), {"M": "M", "C": "C"}
-    else:
-        raise PromptError(f"the baseline is 'C-B' or 'twins', got {baseline!r}")
-    prompts = part.prompts.select(np.flatnonzero(keep))
-    pool, trained = pool[keep], trained[keep]
+    if baseline not in BASELINES:
+        raise PromptError(f"the baseline is one of {', '.join(BASELINES)}, got {baseline!r}")
+    needed = {"M", "C", "B"} if baseline == "C-B" else {"M", "C"}
+    if not needed <= set(part.pools):
+        raise PromptError(f"this gap needs wordings {', '.join(sorted(needed))}; there are: {', '.join(part.pools)}")
+    if baseline == "twins" and not part.has_twins:
+        raise PromptError("this gap needs never-seen twins: give each record a label, 'trained' or 'untrained'")
+    keep = np.flatnonzero(trained if baseline == "C-B" else np.isin(pool, ["M", "C"]))
+    prompts, pool, trained = part.prompts.select(keep), pool[keep], trained[keep]
     groups = np.asarray(prompts.groups if prompts.groups is not None else prompts.columns["record"].astype(str))
-    unit = prompts.columns["record"] if key[0] == "record" else prompts.pairs
-    assert unit is not None
-    place = {
-        (str(u), int(f), p, bool(t)): i
-        for i, (u, f, p, t) in enumerate(zip(unit, prompts.columns["prefix"], pool, trained, strict=True))
-    }
-    turned = baseline == "twins"
-    twin = np.empty(len(pool), np.int64)
-    for (u, f, p, t), i in place.items():
-        other = place.get((u, f, exchange[p], t != turned))
-        if other is None or len(place) != len(pool):
-            raise PromptError(f"prompt {prompts.ids[i]!r} has no counterpart in wording {exchange[p]} to change with")
-        twin[i] = other
-    if turned:
-        used, truth = np.stack([trained, ~trained]), np.stack([pool == "M"] * 2)
-    else:
+    if baseline == "C-B":
         used = np.stack([np.isin(pool, ["M", "C"]), np.isin(pool, ["C", "B"])])
-        truth = np.stack([pool == PLANTED, pool == "C"])
-    return Arms(prompts, groups, used, truth, twin, baseline)
-
-
-def exchanges(arms: Arms, permutations: int, seed: int) -> tuple[Array, float, int]:
-    """Which rows change arms, ``[1 + permutation, row]`` with none first; the least p; how many ways there are."""
-    half = np.tile([False, True], len(np.unique(arms.groups)))
-    names = np.repeat(np.unique(arms.groups), 2)
-    drawn = permute_labels(half, names, permutations, seed=seed)
-    swapped = drawn.labels[:, ::2]
-    index = np.unique(arms.groups, return_inverse=True)[1]
-    none = np.zeros((1, len(index)), bool)
-    least = max(1 / (1 + len(swapped)), 1 / drawn.attainable)
-    return np.concatenate([none, swapped[:, index]]), least, drawn.attainable
+        return Arms(prompts, groups, used, np.stack([pool == PLANTED, pool == "C"]), baseline)
+    return Arms(prompts, groups, np.stack([trained, ~trained]), np.stack([pool == PLANTED] * 2), baseline)

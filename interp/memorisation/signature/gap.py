@@ -36,7 +36,7 @@ def gap(
     sites: Sequence[str | Site] | None = None,
     C: float = 1.0,
     folds: int | None = None,
-    permutations: int = 200,
+    permutations: int = 4999,
     bootstrap: int = 1000,
     level: float = 0.95,
     tol: float = 1e-3,
@@ -49,12 +49,12 @@ def gap(
 
     ``gap`` is the paper's. ``gap_clamped`` puts a baseline below chance at chance, where it cannot inflate the gap. In
     ``meta``: the mean over transformer depths (the headline), the peak, named as such, and the gap at a depth chosen
-    without the groups that judge it. Permutations exchange M and B within whole groups and leave C: if M is one more
-    paraphrase, nothing changes.
+    without the groups that judge it. Permutations exchange the two accuracies of whole groups: if M is one more
+    paraphrase, as far from C as B is, which is which is a coin.
 
     Args:
-        baseline: ``"C-B"``, or ``"twins"``: M against C in never-seen twins, which changes places with the trained
-            records. That is a sharper baseline where there are twins, as wordings and their order are then the same.
+        baseline: ``"C-B"``, or ``"twins"``: M against C in never-seen twins. That is a sharper baseline where there
+            are twins, as wordings, and which of them is M, are then the same.
         doses: by default the highest, and all where there are no twins.
 
     Raises:

@@ -16,7 +16,7 @@ from ...probes.nested import PARTS, part_pairs, splits_without
 from ...probes.result import pick
 from ...splits import Folds, grouped_folds
 from ...stats import Interval, cluster_bootstrap, max_null_p, permutation_p
-from .arms import Arms, exchanges
+from .arms import Arms
 from .cells import MOST_FOLDS
 from .power import Z_OF_POWER
 from .rows import triple
@@ -82,26 +82,32 @@ def measure_gap(
     features: Mapping[Any, Tensor], arms: Arms, *, C: float, folds: int | None, permutations: int, bootstrap: int,
     level: float, tol: float, seed: int,
 ) -> Gap:  # fmt: skip
-    """The gap of given activations. Raises `SplitError` where groups allow no honest split."""
+    """The gap of given activations.
+
+    Under the null, which of a group's two held-out accuracies is the memorised one is a coin per group, the same coin
+    at every depth; probes stay as they are. (Exchanging the wordings themselves and fitting anew would test another
+    null: there, wordings that are equally far from C, each in its own way, are mixed up with each other.)
+
+    Raises:
+        SplitError: groups that allow no honest split.
+    """
     split = _folds(arms, folds, seed)
-    swap, least, arrangements = exchanges(arms, permutations, seed)
-    truth, used = arms.vectors(swap)
-    parts, missing = _parts(split)
-    shares, null, inner = [], [], []
     index = np.unique(arms.groups, return_inverse=True)[1]
+    parts, missing = _parts(split)
+    shares, inner = [], []
     for x in features.values():
-        right = _right(x, truth, used, splits_without(split.of, [(f,) for f in range(split.count)]), C, tol)
-        share = _by_group(right, used, index)
-        half = len(swap)
-        shares.append(np.stack([share[0], share[half]]))
-        null.append((share[1:half] - share[half + 1 :]).mean(-1))
+        right = _right(x, arms, splits_without(split.of, [(f,) for f in range(split.count)]), C, tol)
+        shares.append(_by_group(right, arms.used, index))
         if parts is not None:
-            inner.append(_inner(x, truth[[0, half]], used[[0, half]], parts, index, C, tol))
+            inner.append(_inner(x, arms, parts, index, C, tol))
     table = np.stack(shares)  # [site, arm, group]
+    flips, arrangements = _flips(table.shape[2], permutations, seed)
+    difference = table[:, 0] - table[:, 1]
+    null = flips @ difference.T / table.shape[2]
+    least = max(1 / (1 + len(flips)), 1 / arrangements)
     boot: dict[str, Any] = {"replicates": bootstrap, "level": level, "method": "t", "seed": seed}
     start = 1 if len(features) > 1 else 0
-    sites = tuple(features)
-    nested, named = None, ()
+    sites, nested, named = tuple(features), None, ()
     if parts is not None:
         part_of = np.zeros(table.shape[2], np.int64)
         part_of[index] = parts
@@ -112,9 +118,18 @@ def measure_gap(
     return Gap(
         sites, _interval(table, "memorised", boot), _interval(table, "baseline", boot), _interval(table, "plain", boot),
         _interval(table, "clamped", boot), pick(_interval(table[start:], "plain", boot, average=True), 0),
-        pick(_interval(table[start:], "clamped", boot, average=True), 0), nested, named, missing, np.stack(null, 1),
-        least, arrangements, split.count,
+        pick(_interval(table[start:], "clamped", boot, average=True), 0), nested, named, missing, null, least,
+        arrangements, split.count,
     )  # fmt: skip
+
+
+def _flips(groups: int, count: int, seed: int) -> tuple[Array, int]:
+    """Signs ``[draw, group]``, and how many there are; all others than the observed ones where that is few enough."""
+    attainable = 2**groups
+    if attainable - 1 <= count:
+        bits = np.arange(1, attainable)[:, None] >> np.arange(groups) & 1
+        return 1.0 - 2.0 * bits, attainable
+    return np.random.default_rng(seed).choice([-1.0, 1.0], (count, groups)), attainable
 
 
 def _folds(arms: Arms, folds: int | None, seed: int) -> Folds:
@@ -122,19 +137,26 @@ def _folds(arms: Arms, folds: int | None, seed: int) -> Folds:
     return grouped_folds(arms.truth[0], arms.groups, min(count, MOST_FOLDS) if folds is None else folds, seed=seed)
 
 
-def _right(x: Tensor, truth: Array, used: Array, splits: list[Split], C: float, tol: float) -> Array:
-    """Whether each row is on the right side of 0 when held out, ``[label, row]``; a score of 0 counts half."""
-    out = np.full(truth.shape, np.nan)
-    y, mask = torch.from_numpy(truth.astype(np.float64)), torch.from_numpy(used.astype(np.float64))
-    fitted = held_out_scores(x, y, splits, used=mask, C=C, tol=tol)
-    for (_, test), s in zip(splits, fitted, strict=True):
-        rows, scores = test.numpy(), s.cpu().numpy()
-        out[:, rows] = np.where(np.abs(scores) < 1e-9, CHANCE, (scores > 0) == truth[:, rows])
+def _right(x: Tensor, arms: Arms, splits: list[Split], C: float, tol: float) -> Array:
+    """Whether each row is on the right side of 0 when held out, ``[arm, row]``; a score of 0 counts half."""
+    out = np.full(arms.truth.shape, np.nan)
+    for (_, test), right in _held_out(x, arms, splits, C, tol):
+        out[:, test.numpy()] = right
     return out
 
 
+def _held_out(x: Tensor, arms: Arms, splits: list[Split], C: float, tol: float) -> list[tuple[Split, Array]]:
+    y, mask = (torch.from_numpy(a.astype(np.float64)) for a in (arms.truth, arms.used))
+    made = []
+    for split, s in zip(splits, held_out_scores(x, y, splits, used=mask, C=C, tol=tol), strict=True):
+        scores = s.cpu().numpy()
+        right = (scores > 0) == arms.truth[:, split[1].numpy()]
+        made.append((split, np.where(np.abs(scores) < 1e-9, CHANCE, right)))
+    return made
+
+
 def _by_group(right: Array, used: Array, index: Array) -> Array:
-    """Mean over the used rows of each group, ``[label, group]``; a group counts once, however many rows it has."""
+    """Mean over the used rows of each group, ``[arm, group]``; a group counts once, however many rows it has."""
     member = (index[:, None] == np.arange(index.max() + 1)).astype(float)
     return np.asarray((np.where(used, right, 0.0) @ member) / (used @ member))
 
@@ -146,21 +168,20 @@ def _parts(split: Folds) -> tuple[Array | None, str | None]:
     return part, None
 
 
-def _inner(x: Tensor, truth: Array, used: Array, part: Array, index: Array, C: float, tol: float) -> Array:
+def _inner(x: Tensor, arms: Arms, part: Array, index: Array, C: float, tol: float) -> Array:
     """For each part, the gap on the other parts by probes that saw neither it nor what they score."""
     pairs, count = part_pairs(part), int(part.max()) + 1
-    splits = splits_without(part, [*pairs])
-    scores = np.full((count, *truth.shape), np.nan)
-    y, mask = torch.from_numpy(truth.astype(np.float64)), torch.from_numpy(used.astype(np.float64))
-    for (i, j), (_, test), s in zip(pairs, splits, held_out_scores(x, y, splits, used=mask, C=C, tol=tol), strict=True):
+    rights = np.full((count, *arms.truth.shape), np.nan)
+    for (i, j), ((_, test), right) in zip(
+        pairs, _held_out(x, arms, splits_without(part, [*pairs]), C, tol), strict=True
+    ):
         rows = test.numpy()
-        right = np.where(np.abs(s.cpu().numpy()) < 1e-9, CHANCE, (s.cpu().numpy() > 0) == truth[:, rows])
         for own, other in ((i, j), (j, i)):
-            scores[own][:, rows[part[rows] == other]] = right[:, part[rows] == other]
+            rights[own][:, rows[part[rows] == other]] = right[:, part[rows] == other]
     out = np.empty(count)
     for k in range(count):
         rest = part != k
-        share = _by_group(scores[k][:, rest], used[:, rest], np.unique(index[rest], return_inverse=True)[1])
+        share = _by_group(rights[k][:, rest], arms.used[:, rest], np.unique(index[rest], return_inverse=True)[1])
         out[k] = (share[0] - share[1]).mean()
     return out
 

@@ -5,33 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .arms import BASELINES
 from .power import ALPHA
 
 Part = Mapping[str, Any]
-BASELINES = {"C-B": "two paraphrases from each other", "twins": "the same wordings of never-seen twins"}
+
+
+def gap_found(part: Part) -> bool:
+    """Whether the mean gap beats its null, and is above 0 with the baseline clamped at chance as well."""
+    return part["p_mean"] is not None and part["p_mean"] <= ALPHA and part["mean_gap_clamped_lo"] > 0
+
+
+def gap_place(part: Part) -> str:
+    """Where it was read."""
+    return f" at {part['mark']}" + ("" if part["dose"] is None else f", dose {part['dose']}")
 
 
 def gap_headline(parts: Sequence[Part]) -> str:
     """One sentence: the mean gap, its test, the peak as a peak, and what would have been found."""
-    tested = [p for p in parts if p["p_mean"] is not None]
-    best = max(tested or parts, key=lambda p: p["mean_gap"])
-    where = f" at {best['mark']}" + ("" if best["dose"] is None else f", dose {best['dose']}")
-    number = f"{best['mean_gap']:+.2f} [{best['mean_gap_lo']:+.2f}, {best['mean_gap_hi']:+.2f}]"
+    best = max(parts, key=lambda p: (gap_found(p), p["mean_gap_clamped"]))
+    number = f"mean gap over depths {best['mean_gap']:+.2f} [{best['mean_gap_lo']:+.2f}, {best['mean_gap_hi']:+.2f}]"
     clamped = f"{best['mean_gap_clamped']:+.2f} with the baseline clamped at chance"
     peak = f"peak {best['peak_gap']:+.2f} at {best['peak_site']}"
     if best["nested_gap"] is not None:
         peak += f", {best['nested_gap']:+.2f} with the depth chosen inside the folds"
-    against = BASELINES[best["baseline"]]
-    text = f"Memorised wordings are told from paraphrases better than {against}{where}: mean gap over depths {number}"
+    where, about = gap_place(best), f"({clamped}; {peak})"
+    than = f"from paraphrases better than {BASELINES[best['baseline']]}{where}"
     if best["p_mean"] is None:
-        return f"Mean gap over depths{where}: {number} ({clamped}; {peak}); without permutations this may be luck."
-    if best["p_mean"] > ALPHA:
+        return f"Memorised wordings told {than}: {number} {about}; without permutations this may be luck."
+    number += f", p = {best['p_mean']:.2g}"
+    if gap_found(best):
+        return f"Memorised wordings are told {than}: {number} {about}."
+    if best["p_mean"] <= ALPHA:
         return (
-            f"Memorised wordings are not told from paraphrases better than {against}{where}: mean gap over depths "
-            f"{number}, p = {best['p_mean']:.2g} ({clamped}; {peak}); with {best['groups']} groups a mean gap of "
-            f"{best['detectable']:.2f} would have been found 4 times in 5."
+            f"Memorised wordings are not told {than}: the {number}, comes from a baseline below chance, as it is "
+            f"{best['mean_gap_clamped']:+.2f} [{best['mean_gap_clamped_lo']:+.2f}, {best['mean_gap_clamped_hi']:+.2f}] "
+            f"with the baseline clamped at chance ({peak})."
         )
-    return f"{text}, p = {best['p_mean']:.2g} ({clamped}; {peak})."
+    return (
+        f"Memorised wordings are not told {than}: {number} {about}; with {best['groups']} groups a mean gap of "
+        f"{best['detectable']:.2f} would have been found 4 times in 5."
+    )
 
 
 def gap_warnings(parts: Sequence[Part]) -> list[str]:
@@ -48,8 +62,8 @@ def gap_warnings(parts: Sequence[Part]) -> list[str]:
     if few:
         worst = max(few, key=lambda p: p["min_p"])
         out.append(
-            f"With {worst['groups']} groups there are {worst['arrangements']} ways to change places, so no p-value "
-            f"can be below {worst['min_p']:.2g}."
+            f"With {worst['groups']} groups there are {worst['arrangements']} ways to exchange accuracies, so no "
+            f"p-value can be below {worst['min_p']:.2g}."
         )
     missing = sorted({p["nested_missing"] for p in parts if p["nested_missing"]})
     return out + [f"No nested choice of a depth: {reason}." for reason in missing]
