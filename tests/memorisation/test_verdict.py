@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,8 @@ def model():
 
 @pytest.fixture(scope="module")
 def records(model):
-    return load_records(BED / "records.jsonl", model.tokenizer)
+    lines = [json.loads(line) for line in (BED / "records.jsonl").read_text().splitlines()]
+    return load_records([row for row in lines if row["dose"] == 512], model.tokenizer)
 
 
 @pytest.fixture(scope="module")

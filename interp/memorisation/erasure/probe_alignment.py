@@ -80,12 +80,14 @@ class PGASettings:
 class PGAResult:
     """The trained model, and how it came to be.
 
-    ``history`` has a row per epoch: ``loss``, its terms ``align`` and ``text`` (before their weights), how many
-    ``directions`` there were per depth and, for adversarial PGA, ``held_out_auc`` where it was looked at.
+    ``history`` has a row per epoch: ``loss``, its terms ``align`` and ``text`` (before their weights), and how many
+    ``directions`` there were per depth. ``looked`` has, for adversarial PGA, the ``auc`` at which a probe fitted on the
+    groups that are trained on reads those that were kept back, at the depth where it is best.
     """
 
     model: Model
     history: tuple[dict[str, Any], ...]
+    looked: tuple[dict[str, Any], ...]
     directions: dict[Site, Float[Tensor, "k d"]]
     settings: PGASettings
     weights_changed: int
@@ -98,7 +100,8 @@ class PGAResult:
     def about(self) -> dict[str, Any]:
         """Settings and outcome as plain JSON."""
         settings = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self.settings).items()}
-        return {**settings, "seed": self.seed, "epochs_run": len(self.history), "weights_changed": self.weights_changed}
+        ran = {"epochs_run": len(self.history), "looked": list(self.looked), "weights_changed": self.weights_changed}
+        return {**settings, "seed": self.seed, **ran}
 
 
 def pga(
@@ -135,17 +138,16 @@ def pga(
     history: list[dict[str, Any]] = []
     with Progress(settings.epochs, "epochs", "PGA", progress) as bar:
         for epoch in range(settings.epochs):
-            row: dict[str, Any] = {"epoch": epoch}
-            if epoch % settings.refit == 0 and run.aim(row) and epoch:
+            if epoch % settings.refit == 0 and run.aim(epoch):
                 break
-            row |= run.epoch(epoch)
+            row = {"epoch": epoch, **run.epoch(epoch)}
             history.append(row)
             bar.advance(1, f"align {row['align']:.3g}, text {row['text']:.3f}")
     if settings.lora is not None:
         merge_lora(trained)
     trained.hf.eval()
     changed = weights_changed(model, trained)
-    return PGAResult(trained, tuple(history), run.directions, settings, changed, seed)
+    return PGAResult(trained, tuple(history), tuple(run.looked), run.directions, settings, changed, seed)
 
 
 class _Run:
@@ -164,9 +166,10 @@ class _Run:
         self.positions = _positions(self.contrast.prompts, mark)
         self.rng = np.random.default_rng(seed)
         self.directions: dict[Site, Tensor] = {}
+        self.looked: list[dict[str, Any]] = []
         self.optimiser = torch.optim.Adam(_trainable(model, settings, seed), lr=settings.lr)
 
-    def aim(self, row: dict[str, Any]) -> bool:
+    def aim(self, epoch: int) -> bool:
         """Fit the directions anew; whether training is done, since nothing can be read any more."""
         made: dict[Site, Tensor] = {}
         scores = []
@@ -178,8 +181,8 @@ class _Run:
             if other is not None and self.held_out is not None:
                 scores.append(float(auc((other[site].cpu().double() @ weights + bias).numpy(), self.held_out.truth)))
         if scores:
-            row["held_out_auc"] = max(scores)
-            if max(scores) < self.settings.stop:
+            self.looked.append({"epoch": epoch, "auc": max(scores)})
+            if self.directions and max(scores) < self.settings.stop:
                 return True
         for site, weights in made.items():
             earlier = self.directions.get(site) if self.settings.adversarial else None
@@ -203,7 +206,7 @@ class _Run:
         loss = self.settings.align * align + self.settings.text * text.to(align.device)
         if not bool(torch.isfinite(loss)):
             raise NonFiniteError(
-                f"PGA's loss is {float(loss):g} in epoch {epoch}; use an lr below {self.settings.lr:g}"
+                f"PGA's loss is {loss.item():g} in epoch {epoch}; use an lr below {self.settings.lr:g}"
             )
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
