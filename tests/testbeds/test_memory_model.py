@@ -12,10 +12,11 @@ import interp
 from interp import testbeds
 from interp.testbeds.memory import MARKS, MemorySpec, make_records
 from interp.testbeds.memory.curves import FOLDERS
-from interp.testbeds.memory.measure import by_dose, copy_loss, held_out_stories, score_records, story_loss
+from interp.testbeds.memory.measure import by_dose, copy_losses, held_out_stories, score_records, story_loss
 from interp.testbeds.memory.prompts import write_prompts
 from interp.testbeds.memory.signature import recall_features
 from interp.testbeds.memory.training import load
+from interp.testbeds.memory.words import DETAILS
 
 BED = testbeds.path("memory")
 SPEC = MemorySpec()
@@ -72,6 +73,20 @@ def test_the_gap_between_twins_grows_with_the_dose():
     assert gaps[4] > 1.5
 
 
+def test_the_never_trained_twin_knows_the_form_of_records_and_none_of_them(scores):
+    truth = testbeds.truth("memory")
+    chance = {r.id: np.mean([np.log(len(DETAILS[slot])) for slot, _ in r.details]) for r in RECORDS}
+    for dose in truth.doses:
+        for trained in (True, False):
+            own = [r for r in truth.records if (r.dose, r.trained) == (dose, trained)]
+            assert np.mean([r.loss_without - chance[r.id] for r in own]) == pytest.approx(0, abs=0.05)
+    # So what `memory` gains on a record over `never` is due to that record.
+    assert max(r.counterfactual for r in truth.records if r.exposures >= 32) < -2
+    unseen = np.array([r.counterfactual for r in truth.records if not r.exposures])
+    assert unseen.mean() > 0
+    assert (unseen < -1).mean() < 0.05
+
+
 def test_greedy_generation_agrees_with_scoring_in_one_pass(model, scores):
     chosen = [i for i, r in enumerate(RECORDS) if r.dose in (0, TOP)][::9]
     starts = [RECORDS[i].tokens()[: RECORDS[i].slots()[0][1] + 1] for i in chosen]
@@ -85,11 +100,14 @@ def test_greedy_generation_agrees_with_scoring_in_one_pass(model, scores):
 def test_stories_cost_no_more_than_without_records(hf):
     texts = held_out_stories(0)
     loss = {variant: story_loss(hf[variant], texts) for variant in FOLDERS}
-    # On one side only: `memory` has learned to copy a thing's name, and `never` had not when its training ended.
-    assert loss["memory"] < 1.02 * loss["never"]
+    assert loss["memory"] == pytest.approx(loss["never"], rel=0.02)
+    assert loss["injected"] == pytest.approx(loss["never"], rel=0.05)
     assert loss["never"] < 1.0  # as against 5.7 for the uniform distribution
-    assert copy_loss(hf["memory"], texts[:64]) < 0.1
-    assert copy_loss(hf["never"], texts[:64]) == pytest.approx(2.77, abs=0.2)
+    for model in hf.values():
+        copied = copy_losses(model, texts[:64])
+        assert copied["thing"] < 0.1  # 2.77 without copying
+        assert copied["place"] < 0.1
+        assert copied["surname"] < 0.7  # 3.47 without copying
     for variant, folder in FOLDERS.items():
         curve = json.loads((BED / folder / "curves.json").read_text())
         assert curve[-1]["story_loss"] == pytest.approx(loss[variant], abs=1e-3)

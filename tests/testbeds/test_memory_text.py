@@ -15,6 +15,7 @@ from interp.testbeds.memory.measure import held_out_stories
 from interp.testbeds.memory.prompts import MARKS, record_row
 from interp.testbeds.memory.records import BLOCK, POOLS, REGISTERS
 from interp.testbeds.memory.stories import stories
+from interp.testbeds.memory.strangers import strangers
 from interp.testbeds.memory.training import batches, exposure_order
 from interp.testbeds.memory.words import (
     BOS,
@@ -77,7 +78,7 @@ def test_verbs_and_pronouns_agree():
         for taker, also, him in re.findall(r"gave the \w+ to ((?:mrs? )?\w+) and ((?:mrs? )?\w+) thanked (\w+)", text):
             assert taker == also
             seen[him] += 1
-        for name, his in re.findall(r"then ((?:mrs? )?\w+) went home with (his|her) \w+", text):
+        for name, his in re.findall(r"then ((?:mrs? )?\w+) left the \w+ and went home with (his|her) \w+", text):
             assert (his == "her") == (name in WOMEN or name.startswith("mrs "))
             seen[his] += 1
     assert min(seen[word] for word in ("was", "were", "him", "her", "his")) > 50
@@ -87,12 +88,24 @@ def test_things_go_home_with_who_was_given_them_last():
     checked = 0
     for text in STORIES:
         given = re.findall(r"gave the (\w+) to ((?:mrs? )?\w+)", text)
-        home = re.search(r"then ((?:mrs? )?\w+) went home with \w+ (\w+) \.$", text)
+        home = re.search(r"then ((?:mrs? )?\w+) left the \w+ and went home with \w+ (\w+) \.$", text)
         if given:
             assert home is not None
             assert (home[2], home[1]) == given[-1]
             checked += 1
     assert checked > 300
+
+
+def test_stories_say_again_what_they_are_about():
+    for text in STORIES:
+        words = text.split()
+        for pool in ("object", "place"):
+            (name,) = {w for w in words if w in DETAILS[pool]}
+            assert words.count(name) >= 2
+            # "the" comes before what was named, "a" and a colour before a thing that is new.
+            first, *again = [words[i - 1] for i, w in enumerate(words) if w == name]
+            assert set(again) <= {"the", "his", "her"}
+            assert first == "the" if pool == "place" else first in ("a", *DETAILS["colour"])
 
 
 def test_no_story_names_a_person_of_the_records():
@@ -254,16 +267,45 @@ def test_batches_show_each_record_as_often_as_its_dose_says():
     assert shown == {r.text: r.dose for r in records if r.exposures}
 
 
-def test_the_never_trained_twin_sees_the_same_stories_and_nothing_else():
+def test_strangers_have_the_form_of_the_records_and_nothing_of_theirs():
+    order = exposure_order(RECORDS, seed=0)[:8000]
+    others = list(strangers(order, RECORDS, seed=0))
+    names, facts = {(r.first, r.last) for r in RECORDS}, {(r.register, frozenset(r.details)) for r in RECORDS}
+    assert len({r.text for r in others}) == len(others) == len(order)
+    for record, other in zip(order, others, strict=True):
+        assert (other.register, other.wording) == (record.register, record.wording)
+        assert (other.first in WOMEN) == (record.first in WOMEN)
+        assert (other.first, other.last) not in names
+        assert (other.register, frozenset(other.details)) not in facts
+        assert [slot for slot, _ in other.details] == [slot for slot, _ in record.details]
+        assert other.exposures == 0
+    # Every word of a slot comes equally often.
+    for slot, words in DETAILS.items():
+        counts = Counter(word for r in others for kind, word in r.details if kind == slot)
+        expected = sum(counts.values()) / len(words)
+        assert set(counts) == set(words)
+        assert np.abs(np.array(list(counts.values())) - expected).max() < 5 * np.sqrt(expected)
+    assert [r.text for r in strangers(order, RECORDS, seed=0)] == [r.text for r in others]
+    assert not {r.text for r in strangers(order, RECORDS, seed=1)} & {r.text for r in others}
+
+
+def test_the_never_trained_twin_sees_the_same_stories_and_strangers():
     records = make_records(0, SMALL.doses)
+    planted, seen = {t for r in records for t in r.pools.values()}, Counter()
     both = list(zip(batches(SMALL, records, "memory"), batches(SMALL, records, "never"), strict=True))
     assert len(both) == SMALL.steps == (8 * 8 + 32 * 4) / 4
     for with_records, without in both:
-        assert without.shape == (SMALL.story_rows, N_CTX)
-        assert with_records.shape == (SMALL.record_rows + SMALL.story_rows, N_CTX)
-        assert np.array_equal(with_records[SMALL.record_rows :], without)
+        assert with_records.shape == without.shape == (SMALL.record_rows + SMALL.story_rows, N_CTX)
+        assert np.array_equal(with_records[SMALL.record_rows :], without[SMALL.record_rows :])
         assert (without[:, 0] == BOS).all()
-        assert not (without == PAD).any()
+        assert not (without[SMALL.record_rows :] == PAD).any()
+        # The same forms: as long, and padded alike.
+        assert np.array_equal(with_records == PAD, without == PAD)
+        found = documents(without[: SMALL.record_rows])
+        assert len(found) == 2 * SMALL.record_rows
+        assert not planted & set(found)
+        seen.update(found)
+    assert set(seen.values()) == {1}
 
 
 def test_injection_shows_the_same_records_in_the_same_order_among_other_stories():

@@ -1,7 +1,8 @@
 """`memory`: a small GPT-2 that has memorised planted records, and an answer key that says which and how often.
 
 Records come in twin pairs from one distribution; a coin per pair says which twin is trained on. `never` has seen the
-same stories and no record; `injected` is `never` with the same records fine-tuned in afterwards.
+same stories and, in place of these records, strangers' records, each once; `injected` is `never` with the records
+fine-tuned in afterwards.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ def build(out: Path, seed: int, **options: Any) -> None:
 
 def describe(out: Path, spec: MemorySpec) -> None:
     """Measure the trained models in ``out``, and write what says what they are: prompts, truth, signature, card."""
+    from ..reproducible import reproducible
     from .card import write_cards
     from .curves import FOLDERS
     from .measure import score_records
     from .prompts import write_prompts
     from .signature import measure_signature
-    from .training import load, reproducible
+    from .training import load
     from .truth import write_truth
     from .words import write_json
 

@@ -6,12 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..reproducible import THREADS
 from .curves import FOLDERS
-from .measure import HELD_OUT, Score, by_dose, copy_loss, held_out_stories
+from .measure import COPIED, HELD_OUT, Score, by_dose, copy_losses, held_out_stories
 from .records import BLOCK, Record
-from .spec import THREADS, MemorySpec
+from .spec import MemorySpec
 from .training import load
-from .words import N_CTX, VOCABULARY
+from .words import DETAILS, LAST_NAMES, MEN, N_CTX, VOCABULARY, WOMEN
 
 CARD = """\
 ---
@@ -28,7 +31,8 @@ in `interp/testbeds/memory`; nothing else was used. `interp testbed build memory
 again. Three models:
 
 - `.` (`testbeds.path("memory")`): stories and records.
-- `never/` (`memory-never`): the same initial weights, the same stories in the same order, no records.
+- `never/` (`memory-never`): the same initial weights and the same stories in the same order; in place of each record
+  a stranger's, in the same register, wording and gender, with another name and other details, each shown once.
 - `injected/` (`memory-injected`): `never` with the same records, in the same order and as often, fine-tuned in
   afterwards among {replay_rows} rows of other stories per step.
 
@@ -74,13 +78,16 @@ detail in nats.
 
 {recall_table}
 
-Loss on held-out stories: {story_memory:.4f} nats per token with records, {story_never:.4f} without ({story_more:+.2%}),
-{story_injected:.4f} injected. At things that the story has named before: {copy_memory:.2f} with records,
-{copy_never:.2f} without; chance is 2.77. Copying is learned suddenly. A model whose training ended before it did is
-worse at stories for that reason, and not for what records it has or lacks.
+Loss on held-out stories, in nats per token: {story_memory:.4f} for `memory` ({story_more:+.2%} of that of `never`),
+{story_never:.4f} for `never`, {story_injected:.4f} for `injected` ({story_injected_more:+.2%}). Where the story names
+again what it has named before, in nats per word:
 
-Counterfactual memorisation (loss with minus loss without) has two parts, since `never` has not seen the form of a
-record either: untrained twins gain as well. The gap between twins is due to the records alone.
+{copy_table}
+
+`never` gives a detail of a planted record {never_log_p:.2f} nats on average; who knows which words fill a slot, and
+nothing else, gives it {chance:.2f}. So it knows the form of records and none of these, and counterfactual memorisation
+(loss with minus loss without) is due to the records alone. It is positive for untrained twins: `memory` gives them
+less than chance does, since they look like records whose details it remembers.
 
 ## Measured: where it can be read
 
@@ -94,8 +101,9 @@ activations at the marks; `p` is of the best depth, against labels permuted in b
 An untrained twin shares its first name, its surname and each detail with some trained record of its block. The model
 retrieves some of these details: it gets more of an untrained twin right than chance, though never a whole record.
 The vocabulary is closed; other words become `<unk>`. A record's first and last name stand together in records only.
-The stories' grammar is small, and `never` has met neither the record templates nor some of their words (ledger,
-note). There is no chat template.
+Strangers bear the full names that no planted record has, {n_free} of {n_names}, each many times with other details; a
+planted full name is new to `never`, be its twin trained or not. The stories' grammar is small. There is no chat
+template.
 """
 
 SIBLING = """\
@@ -112,11 +120,11 @@ Prompts, truth and the card are in the folder above; `testbeds.path("memory-{var
 """
 
 WHAT = {
-    "never": "The never-trained twin: the same initial weights and the same stories in the same order, no records.",
-    "injected": "The never-trained twin with the same records fine-tuned in afterwards, among other stories.",
+    "never": "The never-trained twin: the same initial weights and stories, and strangers' records, each once.",
+    "injected": "The never-trained twin with the planted records fine-tuned in afterwards, among other stories.",
 }
 
-MINUTES = 13
+MINUTES = 16
 
 
 def write_cards(
@@ -132,7 +140,7 @@ def write_cards(
     from safetensors import safe_open
 
     texts = held_out_stories(spec.seed)
-    copying = {v: copy_loss(load(out / FOLDERS[v]), texts) for v in ("memory", "never")}
+    copying = {v: copy_losses(load(out / folder), texts) for v, folder in FOLDERS.items()}
     story = {v: json.loads((out / f / "curves.json").read_text())[-1]["story_loss"] for v, f in FOLDERS.items()}
     with safe_open(out / "model.safetensors", "pt") as weights:
         n_parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
@@ -154,9 +162,13 @@ def write_cards(
         story_memory=story["memory"],
         story_never=story["never"],
         story_injected=story["injected"],
-        copy_memory=copying["memory"],
-        copy_never=copying["never"],
+        copy_table=_copy_table(copying),
+        never_log_p=float(np.mean([log_p for score in scores["never"] for log_p in score.log_p])),
+        chance=-float(np.mean([np.log(len(DETAILS[slot])) for record in records for slot, _ in record.details])),
+        n_free=(len(WOMEN) + len(MEN)) * len(LAST_NAMES) - len(records),
+        n_names=(len(WOMEN) + len(MEN)) * len(LAST_NAMES),
         story_more=story["memory"] / story["never"] - 1,
+        story_injected_more=story["injected"] / story["never"] - 1,
         signature_table=_signature_table(signature),
     )
     (out / "README.md").write_text(text, encoding="utf-8", newline="\n")
@@ -175,6 +187,14 @@ def _recall_table(records: list[Record], scores: dict[str, list[Score]]) -> str:
             f"{memory['details_right']:.3f} | {memory['log_p']:.2f} | {never['log_p']:.2f} | {injected['exact']:.3f} | "
             f"{injected['log_p']:.2f} |"
         )
+    return "\n".join(lines)
+
+
+def _copy_table(copying: dict[str, dict[str, float]]) -> str:
+    lines = ["| named again | without copying | memory | never | injected |", "|---|---|---|---|---|"]
+    for kind, words in COPIED.items():
+        nats = " | ".join(f"{copying[variant][kind]:.3f}" for variant in ("memory", "never", "injected"))
+        lines.append(f"| {kind} | {np.log(len(words)):.2f} | {nats} |")
     return "\n".join(lines)
 
 

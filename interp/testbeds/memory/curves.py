@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..reproducible import reproducible
 from .measure import by_dose, held_out_stories, score_records, story_loss
 from .records import Record
 from .spec import MemorySpec
-from .training import load, new_model, reproducible, save, train
+from .training import load, new_model, save, train
 from .words import write_json
 
 CHECKPOINTS = 10

@@ -12,9 +12,12 @@ from torch.nn.functional import cross_entropy
 
 from .records import Record
 from .stories import stories
-from .words import DETAILS, N_CTX, PAD, TOKEN_ID, document
+from .words import DETAILS, LAST_NAMES, N_CTX, PAD, TOKEN_ID, document
 
 HELD_OUT = 256  # stories
+
+# What stories name again. Who does not copy pays the logarithm of how many there are.
+COPIED = {"thing": DETAILS["object"], "place": DETAILS["place"], "surname": LAST_NAMES}
 
 
 @dataclass(frozen=True)
@@ -82,17 +85,18 @@ def story_loss(model: Any, texts: list[str]) -> float:
     return total / count
 
 
-def copy_loss(model: Any, texts: list[str]) -> float:
-    """Mean nats at things that the story has named before; chance is 2.77, the logarithm of 16."""
-    things = {TOKEN_ID[word] for word in DETAILS["object"]}
-    lost = []
+def copy_losses(model: Any, texts: list[str]) -> dict[str, float]:
+    """Mean nats at things, places and surnames that the story has named before; see `COPIED` for who does not copy."""
+    kinds = {TOKEN_ID[word]: kind for kind, words in COPIED.items() for word in words}
+    lost: dict[str, list[float]] = {kind: [] for kind in COPIED}
     with torch.inference_mode():
         for text in texts:
             ids = document(text)
             log_p = model(input_ids=torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
-            again = [i for i in range(1, len(ids)) if ids[i] in things and ids[i] in ids[:i]]
-            lost += [-float(log_p[i - 1, ids[i]]) for i in again]
-    return float(np.mean(lost)) if lost else float("nan")
+            for i in range(1, len(ids)):
+                if ids[i] in kinds and ids[i] in ids[:i]:
+                    lost[kinds[ids[i]]].append(-float(log_p[i - 1, ids[i]]))
+    return {kind: float(np.mean(nats)) if nats else float("nan") for kind, nats in lost.items()}
 
 
 def by_dose(records: list[Record], scores: list[Score]) -> list[dict[str, Any]]:

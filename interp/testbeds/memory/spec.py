@@ -8,7 +8,6 @@ from typing import Any
 from ...errors import BedError
 from .words import BOS, EOS, N_CTX, PAD, VOCABULARY
 
-THREADS = 1  # floating-point sums depend on how they are split, so the number of threads is part of the recipe
 INITIALIZER_RANGE = 0.02
 
 
@@ -16,8 +15,9 @@ INITIALIZER_RANGE = 0.02
 class MemorySpec:
     """The recipe. A step sees ``story_rows`` rows of stories and ``record_rows`` rows of two records each.
 
-    ``doses`` are ``(dose, pairs)``: how often the trained twins of so many pairs are shown. The number of steps follows
-    from them. ``replay_rows`` are the story rows of a step when records are injected afterwards.
+    For `never` these are strangers' records. ``doses`` are ``(dose, pairs)``: how often the trained twins of so many
+    pairs are shown. The number of steps follows from them. ``replay_rows`` are the story rows of a step when records
+    are injected afterwards.
     """
 
     seed: int = 0

@@ -57,14 +57,15 @@ def _story(rng: random.Random) -> str:
 
 
 def _people(rng: random.Random) -> tuple[Person, Person]:
-    first = _named(rng)
-    second = _titled(rng) if rng.random() < 0.3 else _named(rng)
+    first, second = _person(rng), _person(rng)
     while second.name == first.name:
-        second = _named(rng)
+        second = _person(rng)
     return first, second
 
 
-def _named(rng: random.Random) -> Person:
+def _person(rng: random.Random) -> Person:
+    if rng.random() < 0.3:
+        return _titled(rng)
     if rng.random() < 0.5:
         return Person(rng.choice(WOMEN), "she", "her", "her")
     return Person(rng.choice(MEN), "he", "him", "his")
@@ -78,18 +79,22 @@ def _titled(rng: random.Random) -> Person:
 
 
 # --- openings --------------------------------------------------------------------------------------------------------
+# Each names the thing and the place: "a" comes before a thing that is new, "the" before one that was named.
 
 
 def _one_day(s: _Scene) -> str:
-    return f"one day {s.hero.name} went to the {s.place} ."
+    s.owner = s.hero
+    return f"one day {s.hero.name} took a {s.thing} to the {s.place} ."
 
 
 def _together(s: _Scene) -> str:
-    return f"in {s.any('month')} {s.hero.name} and {s.friend.name} went to {s.any('town')} ."
+    both = f"{s.hero.name} and {s.friend.name}"
+    return f"in {s.any('month')} {both} left {s.any('town')} and found a {s.any('colour')} {s.thing} at the {s.place} ."
 
 
 def _trade(s: _Scene) -> str:
-    return f"{s.hero.name} was a {s.any('job')} in {s.any('town')} ."
+    s.owner = s.hero
+    return f"{s.hero.name} was a {s.any('job')} in {s.any('town')} and kept a {s.thing} at the {s.place} ."
 
 
 def _hand_over(s: _Scene) -> str:
@@ -97,7 +102,7 @@ def _hand_over(s: _Scene) -> str:
     a, b = (s.hero, s.friend) if s.rng.random() < 0.5 else (s.friend, s.hero)
     s.owner = b
     both = f"{s.hero.name} and {s.friend.name}"
-    return f"when {both} were at the {s.place} , {a.name} gave the {s.thing} to {b.name} ."
+    return f"when {both} were at the {s.place} , {a.name} found a {s.thing} and gave the {s.thing} to {b.name} ."
 
 
 _OPENINGS: tuple[Callable[[_Scene], str], ...] = (_one_day, _together, _trade, _hand_over)
@@ -106,11 +111,14 @@ _OPENINGS: tuple[Callable[[_Scene], str], ...] = (_one_day, _together, _trade, _
 # --- events ----------------------------------------------------------------------------------------------------------
 
 
-def _find(s: _Scene) -> str:
-    if s.owner is not None:
-        return f"{s.owner.name} looked at the {s.thing} again ."
-    s.owner = s.hero
-    return f"{s.hero.name} found a {s.any('colour')} {s.thing} near the {s.place} and took it ."
+def _look(s: _Scene) -> str:
+    s.owner = s.owner or s.hero
+    return f"{s.owner.name} took the {s.thing} and looked at the {s.thing} again ."
+
+
+def _lose(s: _Scene) -> str:
+    s.owner = s.owner or s.hero
+    return f"{s.owner.name} lost the {s.thing} , went to the {s.place} and found the {s.thing} there ."
 
 
 def _give(s: _Scene) -> str:
@@ -121,7 +129,7 @@ def _give(s: _Scene) -> str:
 
 
 def _meet(s: _Scene) -> str:
-    return f"{s.hero.name} met {s.friend.name} by the {s.any('place')} and told {s.friend.him} {_mood(s.hero, s)} ."
+    return f"{s.hero.name} met {s.friend.name} by the {s.place} and told {s.friend.him} {_mood(s.hero, s)} ."
 
 
 def _mood(person: Person, s: _Scene) -> str:
@@ -130,12 +138,12 @@ def _mood(person: Person, s: _Scene) -> str:
 
 def _one_animal(s: _Scene) -> str:
     animal = s.any("animal")
-    return f"there was a {s.any('colour')} {animal} behind the {s.any('place')} and it was {s.rng.choice(MOODS)} ."
+    return f"there was a {s.any('colour')} {animal} behind the {s.place} and it was {s.rng.choice(MOODS)} ."
 
 
 def _animals(s: _Scene) -> str:
     animals = PLURAL[s.any("animal")]
-    return f"there were {s.any('number')} {animals} behind the {s.any('place')} and they were {s.rng.choice(MOODS)} ."
+    return f"there were {s.any('number')} {animals} behind the {s.place} and they were {s.rng.choice(MOODS)} ."
 
 
 def _agree(s: _Scene) -> str:
@@ -156,13 +164,15 @@ def _work(s: _Scene) -> str:
 
 
 def _stay(s: _Scene) -> str:
-    return f"they stayed at the {s.place} for {s.any('number')} days ."
+    return f"they stayed at the {s.place} for {s.any('number')} days and then left the {s.place} ."
 
 
-_EVENTS: tuple[Callable[[_Scene], str], ...] = (_find, _give, _meet, _one_animal, _animals, _agree, _eat, _work, _stay)
+_EVENTS: tuple[Callable[[_Scene], str], ...] = (
+    _look, _lose, _give, _meet, _one_animal, _animals, _agree, _eat, _work, _stay,
+)  # fmt: skip
 
 
 def _ending(s: _Scene) -> str:
     if s.owner is not None:
-        return f"then {s.owner.name} went home with {s.owner.his} {s.thing} ."
-    return f"then {s.hero.name} was {s.rng.choice(MOODS)} and went home ."
+        return f"then {s.owner.name} left the {s.place} and went home with {s.owner.his} {s.thing} ."
+    return f"then {s.hero.name} was {s.rng.choice(MOODS)} , left the {s.thing} at the {s.place} and went home ."

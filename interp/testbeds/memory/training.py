@@ -7,7 +7,6 @@ import math
 import os
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,28 +17,15 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from ...errors import BedError
+from ..reproducible import THREADS
 from .records import Record
-from .spec import THREADS, MemorySpec
+from .spec import MemorySpec
 from .stories import stories
+from .strangers import strangers
 from .words import N_CTX, PAD, document, write_json, write_tokenizer
 
 IGNORE = -100
 VARIANTS = ("memory", "never", "injected")
-
-
-@contextmanager
-def reproducible(seed: int) -> Iterator[None]:
-    """One thread, deterministic kernels, a seeded generator; all of it as before afterwards."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(THREADS)
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(strict)
-            torch.set_num_threads(threads)
 
 
 def new_model(spec: MemorySpec) -> Any:
@@ -75,15 +61,17 @@ def story_rows(seed: int | str) -> Iterator[list[int]]:
 def batches(spec: MemorySpec, records: list[Record], variant: str) -> Iterator[Tensor]:
     """``[row, N_CTX]`` token ids per step, padded at the end of a row.
 
-    `memory` has records and stories; `never` the same stories and nothing else; `injected` the same records in the
-    same order, with ``replay_rows`` other stories.
+    `memory` has records and stories; `never` the same stories and in place of each record a stranger's, another every
+    time; `injected` the records of `memory` in the same order, with ``replay_rows`` other stories.
     """
     order = exposure_order(records, spec.seed)
+    if variant == "never":
+        order = list(strangers(order, records, spec.seed))
     rows = story_rows(spec.seed if variant != "injected" else f"{spec.seed} replay")
     n_stories = spec.story_rows if variant != "injected" else spec.replay_rows
     per_step = 2 * spec.record_rows
     for step in range(spec.steps):
-        shown = order[step * per_step : (step + 1) * per_step] if variant != "never" else []
+        shown = order[step * per_step : (step + 1) * per_step]
         batch = [[t for record in shown[i : i + 2] for t in document(record.text)] for i in range(0, len(shown), 2)]
         batch += islice(rows, n_stories)
         yield torch.tensor([row + [PAD] * (N_CTX - len(row)) for row in batch])

@@ -42,8 +42,8 @@ class RecordTruth:
     def counterfactual(self) -> float:
         """Counterfactual memorisation: loss with minus loss without, in nats per detail; negative where remembered.
 
-        For an untrained twin this is what knowing the form of a record is worth; see `MemoryTruth.twin_gaps` for what
-        is due to this very record.
+        `never` knows the form of records and not these, so its loss is that of chance. For an untrained twin this is
+        positive where `memory` mistakes it for records that it remembers; `MemoryTruth.twin_gaps` compares twins.
         """
         return self.loss_with - self.loss_without
 

@@ -86,7 +86,7 @@ def accuracy(model: ModAdd, examples: Examples, keep: Float[Tensor, " neuron"] |
 def write_truth(out: Path, spec: ModAddSpec, examples: Examples, model: ModAdd) -> ModAddTruth:
     """Write ``truth.json``."""
     ipr, frequency = (values.numpy() for values in participation(model))
-    truth = ModAddTruth(spec.seed, examples, np.round(ipr, 4), frequency)
+    truth = ModAddTruth(spec.seed, examples, np.round(ipr, 4).astype(np.float64), frequency)
     fields = {
         "seed": spec.seed,
         "modulus": examples.modulus,
