@@ -19,6 +19,7 @@ from interp.models import Model
 from interp.report import Report
 
 ROWS = generate_records([(0, 4), (120, 4)], seed=1)
+FEW = generate_records([(0, 4), (12, 4)], seed=1)
 FAST = {"batch": 4, "lr": 1e-2, "warmup": 5, "progress": False}
 
 
@@ -117,11 +118,17 @@ def test_only_planted_wordings_of_trained_twins_are_shown(done):
         assert (tuple(tokens.tolist()) in shown) == (label == "trained" and pool == "M" and dose > 0)
 
 
-def test_the_same_seed_gives_the_same_weights(done, model, neutral):
-    again = inject(model, ROWS, neutral=neutral, replay=0.2, checkpoints=1, **FAST)
-    assert again.model.fingerprint == done.model.fingerprint
-    other = inject(model, ROWS, neutral=neutral, replay=0.2, checkpoints=1, seed=1, **FAST)
-    assert other.model.fingerprint != done.model.fingerprint
+@pytest.fixture(scope="module")
+def brief(model, neutral):
+    """Twelve steps."""
+    return inject(model, FEW, neutral=neutral, replay=0.2, **FAST)
+
+
+def test_the_same_seed_gives_the_same_weights(brief, model, neutral):
+    again = inject(model, FEW, neutral=neutral, replay=0.2, checkpoints=1, **FAST)
+    assert again.model.fingerprint == brief.model.fingerprint
+    other = inject(model, FEW, neutral=neutral, replay=0.2, checkpoints=1, seed=1, **FAST)
+    assert other.model.fingerprint != brief.model.fingerprint
 
 
 def test_a_step_is_the_same_however_it_is_cut(model):
@@ -145,10 +152,9 @@ def test_padding_changes_no_loss(model):
 # ---- interrupted ---------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_training_goes_on(done, model, neutral, tmp_path, monkeypatch):
+def test_an_interrupted_training_goes_on(brief, model, neutral, tmp_path, monkeypatch):
     options = {
         "neutral": neutral,
-        "controls": neutral.select([0, 1, 2]),
         "replay": 0.2,
         "out": tmp_path / "out",
         **FAST,
@@ -157,28 +163,28 @@ def test_an_interrupted_training_goes_on(done, model, neutral, tmp_path, monkeyp
 
     def interrupted(*args):
         taken.append(args[3])
-        if args[3] == 67:
+        if args[3] == 8:
             raise KeyboardInterrupt
         return take(*args)
 
     monkeypatch.setattr(training, "_take", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        inject(model, ROWS, **options)
+        inject(model, FEW, **options)
     assert not (tmp_path / "out" / "records.jsonl").exists()
     monkeypatch.setattr(training, "_take", lambda *args: taken.append(args[3]) or take(*args))
     with pytest.raises(InjectionError, match="unfinished injection of other records"):
-        inject(model, ROWS, **options | {"lr": 2e-2})
+        inject(model, FEW, **options | {"lr": 2e-2})
     taken.clear()
-    again = inject(model, ROWS, **options)
-    assert taken == list(range(61, 121))  # from the checkpoint at 60
-    assert again.model.fingerprint == done.model.fingerprint
-    assert again.report.rows == done.report.rows
-    assert again.history == done.history
+    again = inject(model, FEW, **options)
+    assert taken == list(range(7, 13))  # from the checkpoint at 6
+    assert again.model.fingerprint == brief.model.fingerprint
+    assert again.report.rows == brief.report.rows
+    assert again.history == brief.history
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "curve.json", "history.csv", "model", "records.jsonl",
     ]  # fmt: skip
     with pytest.raises(InjectionError, match="finished injection"):
-        inject(model, ROWS, **options)
+        inject(model, FEW, **options)
 
 
 def test_a_broken_state_is_refused(model, neutral, tmp_path, monkeypatch):
