@@ -7,10 +7,11 @@ from typing import Any
 
 from .bench import Bench
 from .checks import Doctor
+from .demo import Demo
 from .erase import Erase
 from .inject import Inject
 from .memorisation import Memorisation
-from .probes import Demo, Probe
+from .probes import Probe
 from .stores import Capture, Show, Verify
 from .testbeds import Testbed
 

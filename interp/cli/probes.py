@@ -1,8 +1,7 @@
-"""``interp probe`` and ``interp demo``: from prompts to a probe, a figure and a page."""
+"""``interp probe``: from prompts to a probe, a figure and a page."""
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -129,27 +128,3 @@ def write_study(study: ProbeStudy, out: Path, *, interactive: bool = False) -> N
     plots.export(figure, out / "figure.pdf")
     plots.write_html(study.report, out / "report.html", interactive=interactive)
     study.probe.save(out / "probe.safetensors")
-
-
-@dataclass
-class Demo:
-    """Run the main job on the shipped model: which layer holds the answer? Takes under a minute and needs no network.
-
-    The model is `induction`, a two-layer circuit written by hand: its second layer finds what followed the last word
-    before and writes it out. So a probe for the answer's category must fail before that layer and succeed after it.
-
-    Example: interp demo --out demo
-    """
-
-    out: Path = Path("demo")
-    """Directory for the report."""
-
-    def __call__(self) -> int:
-        """Run the command; its exit code."""
-        from .. import testbeds
-
-        bed = testbeds.path("induction")
-        job = Probe(model=str(bed), prompts=str(bed / "prompts.jsonl"), out=self.out, sites="embed,resid_post")
-        same = ["interp", "probe", job.model, job.prompts, "--sites", job.sites, "--out", str(job.out)]
-        print(f"this is: {shlex.join(same)}")
-        return job()

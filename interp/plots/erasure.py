@@ -95,7 +95,7 @@ def eraser_name(row: Any) -> str:
     if isinstance(rank, int) and rank > 0:
         name += f", rank {rank}"
     where = row.get("where")
-    return f"{name}, {html.escape(str(where))}" if where not in (None, "activations") else name
+    return f"{name}, {html.escape(str(where))}" if where not in (None, "activations", "model") else name
 
 
 def _add_readings(figure: Figure, points: Sequence[Point], panel: Panel, theme: Theme) -> tuple[float, float]:

@@ -151,7 +151,7 @@ def panel_frame(theme: Theme, titles: Sequence[str], width: float | None = None,
     rows = math.ceil(count / columns)
     size = theme.font_size
     plot_width = full - size * (3.8 if own_y else 5.1)
-    gap_x = size * (3.4 if own_y else 1.6) / plot_width
+    gap_x = size * (3.9 if own_y else 1.6) / plot_width
     height = theme.panel_height if rows == 1 else theme.panel_height * 0.85
     gap = size * (5.6 if own_y else 4.2)  # tick labels of one row and the title of the next
     plot_height = rows * height + (rows - 1) * gap

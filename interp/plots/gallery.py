@@ -12,6 +12,7 @@ from .dose_response import dose_response
 from .erasure import erasure_verdicts
 from .gap import gap_by_depth
 from .layers import METRICS, accuracy_by_layer
+from .project_out import project_out_by_depth
 from .signature import signature_by_depth
 from .signature_doses import signature_by_dose
 from .themes import Theme
@@ -55,6 +56,10 @@ def _transfer(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Transfer by depth", transfer_by_depth(report, theme=theme))
 
 
+def _project_out(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Projected out, by depth", project_out_by_depth(report, theme=theme))
+
+
 def _erasure(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Erasers", erasure_verdicts(report, theme=theme))
 
@@ -70,6 +75,7 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "signature": _signature,
     "gap": _gap,
     "transfer": _transfer,
+    "project-out": _project_out,
     "erasure": _erasure,
     "curve": _curve,
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ReportError
 from ..report import Report, write_atomic
 from .interactive import interactive_div, plotly_js
-from .sections import Section, section
+from .sections import SUMMARY, Section, section
 from .static.style import plain
 from .tables import Table
 from .themes import DARK, PALETTE
@@ -31,7 +31,6 @@ _SOURCES = (
     ("code", "Code version"),
     ("seed", "Seed"),
 )
-SUMMARY = "memorisation"  # the kind whose table opens a page of several reports
 
 
 def write_html(

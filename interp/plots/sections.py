@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..report import Report
+from .claims import Claim, claims
 from .gallery import FIGURES, pictures
 from .inline import inline_svg
 from .interactive import interactive_div
@@ -19,6 +20,7 @@ from .words import Note, caption, explanations, how_to_read
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+SUMMARY = "memorisation"  # the kind that lists claims, and opens a page of several reports
 _PHONE = 400  # CSS pixels
 _ROWS = 40  # of a table that is not behind a click
 _MOST = 200  # of one that is; the rest is in the report's file
@@ -41,6 +43,7 @@ class Section:
 
     report: Report
     drawings: tuple[Drawing, ...]
+    claims: tuple[Claim, ...]
     tables: tuple[Table, ...]
     folded: tuple[Table, ...]
     notes: tuple[Note, ...]
@@ -60,6 +63,7 @@ def section(
     return Section(
         report=report,
         drawings=tuple(_drawings(report, number, figures, interactive)),
+        claims=claims(report) if report.kind == SUMMARY and tables is None else (),
         tables=tuple(shown),
         folded=tuple(folded),
         notes=tuple(explanations(report)),
@@ -72,6 +76,9 @@ def _tables(report: Report) -> tuple[list[Table], list[Table]]:
     """The tables that are shown, and those behind a click: long ones, and all columns."""
     shown, folded = [], []
     cells = report.meta.get("cells")
+    if report.kind == SUMMARY:
+        everything = table(report, report.columns, f"All {len(report)} claims, all columns", _MOST)
+        return [], [everything] if report.rows else []
     if report.kind == "signature" and isinstance(cells, list) and cells:
         whole = dataclasses.replace(report, kind="signature-cells", rows=cells, meta={})
         shown.append(table(whole, title="Over all depths", max_rows=_MOST))

@@ -13,7 +13,10 @@ from ..report import Report
 from .columns import KEY_COLUMNS, heading
 
 # Words in a column's name that fix its decimals: two are what shares and log probabilities of a few hundred texts bear.
-_DECIMALS = {"auc": 2, "acc": 2, "exact": 2, "oriented": 2, "detectable": 2, "gap": 2, "log": 2, "loss": 3, "kl": 3}
+_DECIMALS = {
+    **dict.fromkeys(("auc", "acc", "exact", "oriented", "detectable", "gap", "log"), 2),
+    **dict.fromkeys(("loss", "kl"), 3),
+}
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SAID = ("extraction", "recall", "curve")  # kinds whose yes and no are no verdicts
 _LONG = 40  # characters; longer text may break into lines
@@ -113,6 +116,8 @@ def _column(report: Report, name: str) -> list[Cell]:
         return [_cell(v, style) for v in values]
     cells = []
     for value, lo, hi in zip(values, low, high, strict=True):
+        if name == "value":  # every row measures something else
+            style["decimals"] = 2 if value is None or value == 0 or abs(value) >= 0.005 else None
         interval = "" if lo is None or hi is None else f"[{_plain(lo, style)}, {_plain(hi, style)}]"
         cells.append(Cell(_plain(value, style), interval))
     return cells

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 CURVE_METRICS = {
     "exact": "Recited exactly, share of records",
+    "retained": "Share of the gap to twins that is left",
+    "retainability": "Share of what was gained that is left",
+    "recognition": "Seen record preferred to its twin",
+    "targets_right": "Details right, share",
     "log_p": "Log probability, nats per token",
     "story_loss": "Loss on held-out text, nats per token",
     "loss": "Loss on held-out text, nats per token",
 }
+_LOSSES = ("loss", "story_loss")  # of other text
 _OTHER = Style("ink")
 _CONTROLS = Style("ink", "1.5px,2px", "cross-open", 0.6)
 _UNTRAINED = Style("muted", "3px,2px", "square-open", 0.6)
@@ -53,7 +58,8 @@ def recall_over_training(
     if report.kind != "curve":
         raise ReportError(f"recall_over_training draws reports of kind 'curve', not {report.kind!r}")
     have = [m for m in CURVE_METRICS if m in report.columns]
-    chosen = [m for m in have if m != "log_p" or "exact" not in have] if metrics is None else list(metrics)
+    first, rest = [m for m in have if m not in _LOSSES], [m for m in have if m in _LOSSES]
+    chosen = first[:1] + rest[:1] if metrics is None else list(metrics)
     if not chosen or (unknown := [m for m in chosen if m not in report.columns]):
         missing = unknown[0] if chosen else "exact"
         raise ReportError(f"this report has no metric {missing!r} to draw; it has: {', '.join(have) or 'none'}")

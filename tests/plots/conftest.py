@@ -188,6 +188,20 @@ def curve_rows() -> list[dict[str, Any]]:
     return rows
 
 
+def project_out_rows() -> list[dict[str, Any]]:
+    return [
+        {"site": f"resid_post.{depth - 1}", "depth": depth, "dose": 512, "mark": "recall", "contrast": "twins"}
+        | triple("before_auc", 0.6, 0.05, 0, 1)
+        | triple("in_sample_auc", 0.05 * depth, 0.03, 0, 1)
+        | triple("nested_auc", 0.52, 0.06, 0, 1)
+        | triple("fresh_auc", 0.58, 0.08, 0, 1)
+        | triple("log_p_change", -0.01 * depth, 0.004)
+        | triple("random_change", -0.002, 0.001)
+        | {"n_groups": 16}
+        for depth in range(1, 5)
+    ]
+
+
 def summary_rows() -> list[dict[str, Any]]:
     return [
         {"claim": "Records shown 512 times are recited", "value": 1.0, "value_lo": 0.94, "value_hi": 1.0,
@@ -203,6 +217,7 @@ MADE = {
     "gap": (gap_rows, {"ci_level": 0.95}),
     "transfer": (transfer_rows, {"ci_level": 0.95}),
     "erasure": (erasure_rows, {"ci_level": 0.95}),
+    "project-out": (project_out_rows, {"ci_level": 0.95}),
     "extraction": (list, {}),
     "curve": (curve_rows, {"ci_level": 0.95}),
     "memorisation": (summary_rows, {}),

@@ -13,6 +13,7 @@ from interp.plots.dose_response import dose_response
 from interp.plots.erasure import eraser_name, erasure_verdicts
 from interp.plots.gallery import FIGURES, pictures
 from interp.plots.gap import gap_by_depth
+from interp.plots.project_out import project_out_by_depth
 from interp.plots.signature import signature_by_depth
 from interp.plots.signature_doses import signature_by_dose
 from interp.plots.static import render
@@ -28,6 +29,7 @@ DRAWS = {
     "transfer": transfer_by_depth,
     "erasure": erasure_verdicts,
     "curve": recall_over_training,
+    "project-out": project_out_by_depth,
 }
 PHONE = get_theme("screen").replace(width=400, wide=400, panel_height=240, titled=False)
 
@@ -222,6 +224,17 @@ def test_training_has_a_line_per_dose_and_the_loss_beside(make):
     rows = [{"step": 1, "dose": d, "label": "trained", "exact": 0.5} for d in range(7)]
     with pytest.raises(ReportError, match="7 doses are too many"):
         recall_over_training(make("curve", rows))
+
+
+def test_projecting_out_shows_every_reading_and_its_cost(make):
+    report = make("project-out")
+    drawn = project_out_by_depth(report)
+    assert list(named(drawn, "y")["Other half, 95 % CI"].y) == list(report.column("fresh_auc"))
+    assert list(named(drawn, "y")["In-sample (artefact)"].y) == list(report.column("in_sample_auc"))
+    assert list(named(drawn, "y2")["Random directions"].y) == list(report.column("random_change"))
+    assert "below chance = artefact" in [a.text for a in drawn.layout.annotations]
+    with pytest.raises(ReportError, match="lacks a reading or a change"):
+        project_out_by_depth(make("project-out", [{"depth": 1, "nested_auc": 0.5}]))
 
 
 # ---- erasure ---------------------------------------------------------------------------------------------------------

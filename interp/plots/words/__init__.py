@@ -19,6 +19,7 @@ _HOME = {
     "gap": "gap",
     "transfer": "transfer",
     "erasure": "erasure",
+    "project-out": "project_out",
     "memorisation": "summary",
 }
 
