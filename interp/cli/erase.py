@@ -127,8 +127,9 @@ class Erase:
     def _neutral(self, model: Model) -> PromptSet:
         from ..prompts import load_prompts
 
-        options = {"text": self.neutral_text, "label": False, "group": False, "limit": self.neutral_limit}
-        prompts = load_prompts(self.neutral, model.tokenizer, **options)
+        prompts = load_prompts(
+            self.neutral, model.tokenizer, text=self.neutral_text, label=False, group=False, limit=self.neutral_limit
+        )
         return prompts if model.n_ctx is None else prompts.fit(model.n_ctx, truncate="right")
 
     def _write_erasers(self, model: Model, records: Records, neutral: PromptSet, found: Judgement) -> list[str]:

@@ -171,23 +171,22 @@ class _Run:
 
     def aim(self, epoch: int) -> bool:
         """Fit the directions anew; whether training is done, since nothing can be read any more."""
-        made: dict[Site, Tensor] = {}
-        scores = []
         now = read(self.model, self.contrast.prompts, self.sites, self.mark, progress=False)
-        other = self.held_out and read(self.model, self.held_out.prompts, self.sites, self.mark, progress=False)
-        for site in self.sites:
-            weights, bias = _probe(now[site], self.contrast.truth)
-            made[site] = weights
-            if other is not None and self.held_out is not None:
-                scores.append(float(auc((other[site].cpu().double() @ weights + bias).numpy(), self.held_out.truth)))
-        if scores:
-            self.looked.append({"epoch": epoch, "auc": max(scores)})
-            if self.directions and max(scores) < self.settings.stop:
+        made = {site: _probe(now[site], self.contrast.truth) for site in self.sites}
+        if self.held_out is not None:
+            best = self._held_out_auc(self.held_out, made)
+            self.looked.append({"epoch": epoch, "auc": best})
+            if self.directions and best < self.settings.stop:
                 return True
-        for site, weights in made.items():
+        for site, (weights, _) in made.items():
             earlier = self.directions.get(site) if self.settings.adversarial else None
             self.directions[site] = _append(earlier, weights)
         return False
+
+    def _held_out_auc(self, held_out: Contrast, probes: dict[Site, tuple[Tensor, Tensor]]) -> float:
+        rows = read(self.model, held_out.prompts, self.sites, self.mark, progress=False)
+        scores = [(rows[site].cpu().double() @ w + b).numpy() for site, (w, b) in probes.items()]
+        return max(float(auc(s, held_out.truth)) for s in scores)
 
     def epoch(self, number: int) -> dict[str, Any]:
         """Every pair once; the mean of each term."""
