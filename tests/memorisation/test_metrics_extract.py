@@ -243,6 +243,17 @@ def test_plain_texts(model):
         extract(model, load_records(rows, model.tokenizer), metrics=["targets_right"])
 
 
+def test_some_records_without_marks(model):
+    rows = [{"text": "anna went home .", "recall_1": [5, 9]}, {"text": "emma sold a kite ."}]
+    found = extract(model, load_records(rows, model.tokenizer), metrics=["log_p", "targets_right"])
+    scores = found.scores.log_p
+    assert found["log_p"] == pytest.approx([scores[0, 3], scores[1, 4:6].mean()])
+    assert found.report.warnings == (
+        "1 records have no recall marks: what is said of details is said of their whole suffix.",
+    )
+    assert found.report.meta["split"] == "up to the mark recall_1, else half the tokens"
+
+
 def test_token_ids_without_text_or_tokenizer():
     model = interp.Model.wrap(interp.load_model(testbeds.path("induction")).hf)
     found = extract(model, bare([[5, 9, 7, 5, 9, 7], [8, 3, 4, 6, 2, 7]]), prefix_tokens=4)

@@ -76,8 +76,10 @@ def extract(
     check_edits(edits)
     prompts = records.planted()
     split = split_records(prompts, prefix_tokens)
-    targets = _targets(records, prompts, split)
+    targets, without = _targets(records, prompts, split)
     chosen, notes = _chosen(metrics, model, prompts, bool(targets.any()))
+    if without:
+        notes.append(f"{without} records have no recall marks: what is said of details is said of their whole suffix.")
     options: dict[str, Any] = {"edits": edits, "batch_tokens": batch_tokens, "progress": progress}
     scores = token_scores(model, prompts, **options)
     written = None
@@ -100,15 +102,14 @@ def extract(
     )  # fmt: skip
 
 
-def _targets(records: Records, prompts: PromptSet, split: Split) -> Bool[np.ndarray, "record pos"]:
-    """The details of each record that lie in its text. Where it has none, the whole suffix, if others have some."""
+def _targets(records: Records, prompts: PromptSet, split: Split) -> tuple[Bool[np.ndarray, "record pos"], int]:
+    """The details of each record, and how many records have none though others do: the whole suffix stands in."""
     mask = np.zeros((len(prompts), int(prompts.lengths.max())), bool)
     for i, positions in enumerate(records.targets(prompts)):
         mask[i, positions[positions < split.stop[i]]] = True
-    if mask.any():
-        without = ~mask.any(1)
-        mask[without] = greedy.within(mask.shape, split.start, split.stop)[without]
-    return mask
+    without = ~mask.any(1) & mask.any()
+    mask[without] = greedy.within(mask.shape, split.start, split.stop)[without]
+    return mask, int(without.sum())
 
 
 def _chosen(

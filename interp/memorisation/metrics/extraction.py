@@ -42,7 +42,7 @@ SCOPES = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Extraction:
-    """Scores of every record in its planted wording. Higher means more memorised, for every metric but `remind_mean`.
+    """Scores of every record in its planted wording. Higher means more memorised, for all but the ``remind_`` features.
 
     Attributes:
         prompts: the records, in order.

@@ -68,7 +68,7 @@ def min_k_pp(
     at the token before. Where the prediction is certain, sd tends to 0; it is taken as 0.001 at least, as
     open-unlearning does (variance 1e-6).
 
-    Source: Zhang et al. (2025), "Min-K%++: improved baseline for detecting pre-training data", Equation 3.
+    Source: Zhang et al. (2025), "Min-K%++: improved baseline for detecting pre-training data", and its code.
 
     >>> one = np.ones((1, 2), bool)
     >>> float(min_k_pp(np.array([[-1.0, -5.0]]), np.array([[-2.0, -3.0]]), np.array([[0.5, 1.0]]), one, 0.5)[0])
@@ -82,7 +82,7 @@ def zlib_ratio(log_p: Float[np.ndarray, " record"], texts: Sequence[str]) -> Flo
 
     Sign: higher (nearer 0) is more like training data.
 
-    Source: Carlini et al. (2021), "Extracting training data from large language models", section 5.1; with the mean per
+    Source: Carlini et al. (2021), "Extracting training data from large language models", section 5.2; with the mean per
     token, as in the code of Min-K%++.
 
     >>> float(zlib_ratio(np.array([-2.0]), ["aaaa"])[0]) == -2.0 / len(_zlib.compress(b"aaaa"))

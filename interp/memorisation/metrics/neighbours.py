@@ -49,7 +49,7 @@ def landscape(
     around: Float[np.ndarray, "record neighbour"],
     changed: Float[np.ndarray, "record neighbour"],
 ) -> dict[str, Float[np.ndarray, " record"]]:
-    """Features of the loss landscape around each text; the sharper it is, the larger is each of them.
+    """Features of the loss landscape around each text.
 
     Args:
         loss: of the text, nats per token.
