@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..prompts import PromptSet
 
 DOSES, PAIRS = (0, 8, 32, 128), (32, 32, 32, 64)
+SHOWN = ("step", "dose", "label", "records", "exact", "log_p", "recognition", "loss")
 
 
 @dataclass
@@ -83,7 +84,7 @@ class Inject:
         for warning in done.report.warnings:
             print(f"warning: {warning}")
         print()
-        print(done.report.table())
+        print(done.report.table([c for c in SHOWN if c in done.report.columns]))
         print(f"\nmodel: {self.out / 'model'}\nrecords: {self.out / 'records.jsonl'}")
         print(f"report: {self.out / 'report.html'}")
         if self.study:

@@ -236,7 +236,11 @@ def _report(run: _Run, plan: Plan, edited: Model, saved: Saved, command: str | N
         headline += f"; neutral text costs {losses[-1]:.3f} nats per token, {losses[0]:.3f} before"
     else:
         warnings.append("No neutral text was given: none was replayed, and what the model forgot is not known.")
+    names = [name for name in ("exact", "log_p", "recognition") if any(name in row for row in last)]
     meta = {
+        "metrics": names,
+        "ci_level": 0.95,
+        "unit": "log_p, loss: nats per token",
         "recipe": asdict(run.recipe),
         "steps": run.n_steps,
         "exposures": len(run.shown),
