@@ -79,9 +79,9 @@ def erasure_verdicts(report: Report, theme: str | Theme = "screen", width: float
     one_legend_entry_each(figure)
     frame.dress(figure, report.title, left=frame.left, bottom=2.4)
     for panel, reach in zip(frame.panels, ranges, strict=True):
-        most = max(2, int(panel.width / (4.2 * theme.font_size)))
+        most = max(3, int(panel.width / (3.6 * theme.font_size)))
         across = Axis(reach, grid=True, line=True, most=most)
-        lines, reach_y = [p.x for p in points], (len(points) - 0.4, -0.6)
+        lines, reach_y = [p.x for p in points], (len(points) - 0.15, -0.6)
         rows = Axis(reach_y, places=lines, texts=names, grid=True, labelled=panel.column == 0)
         frame.draw_axes(figure, panel, across, rows)
     _shade_artefact(figure, frame, ranges[0])

@@ -87,6 +87,6 @@ def _shade(figure: Figure, x: str, y: str, low: float, size: float) -> None:
         fillcolor=ROLES["untrained"].faint(0.09),
     )  # fmt: skip
     figure.add_annotation(
-        text="below chance = artefact", x=1, y=0.5, xref=f"{x} domain", yref=y, xanchor="right", yanchor="top",
-        xshift=-size * 0.3, showarrow=False, font={"size": size * 0.9, "color": PALETTE["muted"]},
+        text="below chance = artefact", x=1, y=0, xref=f"{x} domain", yref=f"{y} domain", xanchor="right",
+        yanchor="bottom", xshift=-size * 0.3, showarrow=False, font={"size": size * 0.9, "color": PALETTE["muted"]},
     )  # fmt: skip

@@ -224,7 +224,7 @@ MADE = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make() -> Callable[..., Report]:
     """A report of the memorisation job by its kind."""
 

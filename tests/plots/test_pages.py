@@ -16,9 +16,10 @@ KINDS = ("recall", "signature", "memorisation", "erasure")
 PAYLOAD = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&<b>"
 
 
-@pytest.fixture
-def page(make, tmp_path):
-    return page_of([make(kind, warnings=[f"Mind the {kind}.", "Few groups."]) for kind in KINDS], tmp_path)
+@pytest.fixture(scope="module")
+def page(make, tmp_path_factory):
+    reports = [make(kind, warnings=[f"Mind the {kind}.", "Few groups."]) for kind in KINDS]
+    return page_of(reports, tmp_path_factory.mktemp("page"))
 
 
 def test_the_summary_opens_the_page_and_warnings_stand_above_everything(page):
@@ -30,6 +31,7 @@ def test_the_summary_opens_the_page_and_warnings_stand_above_everything(page):
             "One sentence about memorisation.",
             "The recall of planted records: Mind the recall.",
             "Records shown 512 times are recited",
+            "Against untrained twins: 0.00.",
             "One sentence about recall.",
             "Recited exactly, share of records",
             "Other half",
