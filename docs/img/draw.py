@@ -1,7 +1,7 @@
-"""Draw the pictures of this folder again, from what ``interp demo --out demo`` wrote or from any saved report.
+"""Draw the pictures of this folder again.
 
-python docs/img/draw.py demo                  # the figures of the memory bed
-python docs/img/draw.py report.json NAME      # the figures of one report
+``python docs/img/draw.py demo`` draws those of the memory bed from the folder that ``interp demo --out demo`` wrote, and
+``python docs/img/draw.py report.json NAME`` those of any saved report.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ DEMO = {
 }
 
 
-def draw(report: Report, name: str, folder: Path = HERE) -> list[Path]:
-    """Every figure of the report in both themes, as SVG and PNG; the second is called ``NAME_2``."""
+def draw(report: Report, name: str, suffixes: tuple[str, ...] = ("svg", "png")) -> list[Path]:
+    """Every figure of the report in both themes; the second figure is called ``NAME_2``."""
     paths = []
     for theme in ("paper", "screen"):
         for number, figure in enumerate(plots.figures(report, theme), 1):
             stem = name if number == 1 else f"{name}_{number}"
-            paths += [plots.export(figure, folder / f"{stem}.{theme}.{suffix}", dpi=200) for suffix in ("svg", "png")]
+            paths += [plots.export(figure, HERE / f"{stem}.{theme}.{suffix}", dpi=200) for suffix in suffixes]
     return paths
 
 
 def draw_demo(folder: Path) -> list[Path]:
     """The figures of the demo, and the one that the README shows."""
-    paths = [path for name, stem in DEMO.items() for path in draw(Report.load(folder / f"{name}.json"), stem)]
+    reports = {stem: Report.load(folder / f"{name}.json") for name, stem in DEMO.items()}
+    paths = [path for stem, report in reports.items() for path in draw(report, stem, ("svg",))]
     return [*paths, Path(shutil.copyfile(folder / "signature.svg", HERE / "demo.svg"))]
 
 
