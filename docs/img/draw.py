@@ -1,6 +1,6 @@
 """Draw the pictures of this folder again.
 
-``python docs/img/draw.py demo`` draws those of the memory bed from the folder that ``interp demo --out demo`` wrote, and
+``python docs/img/draw.py demo`` draws those of the memory bed, from the folder that ``interp demo --out demo`` wrote;
 ``python docs/img/draw.py report.json NAME`` those of any saved report.
 """
 
