@@ -46,7 +46,8 @@ class Erase:
     out: Path
     """Directory to write."""
     method: tuple[str, ...] = ("random", "mean", "leace", "probe", "inlp", "mdpga")
-    """Erasers: random mean leace probe inlp mdpga train nothing; pga pga-adversarial finetune train for minutes."""
+    """Erasers: random mean leace probe inlp mdpga edit activations after every block; mean-weights probe-weights
+    change weights; pga pga-adversarial finetune train for minutes."""
     neutral_text: str | None = None
     """Field of --neutral that holds the text; guessed from common names if not given."""
     neutral_limit: int | None = 512
@@ -76,7 +77,7 @@ class Erase:
     layers: tuple[int, ...] = ()
     """Blocks that are trained; by default the whole model."""
     save_model: bool = False
-    """Also write the model that each training method makes of all records."""
+    """Also write the model that each method that changes weights makes of all records."""
     seed: int = 0
     """Seed of halves, folds, permutations, networks and training."""
     progress: bool | None = None
@@ -134,13 +135,18 @@ class Erase:
 
     def _write_erasers(self, model: Model, records: Records, neutral: PromptSet, found: Judgement) -> list[str]:
         """Fit each method on all records and write it; where to."""
-        from ..memorisation.erasure import contrast_of, erase_every_depth
-        from ..memorisation.erasure.methods import TRAINED, closed_form
+        from ..memorisation.erasure import contrast_of, erase_every_depth, fold_everywhere
+        from ..memorisation.erasure.methods import FOLDED, TRAINED, closed_form
 
         whole = contrast_of(records, self.contrast, self.dose)
         lines = []
         for name, (treatment, _) in found.treatments.items():
-            if treatment.erasers:
+            if name in FOLDED:
+                if self.save_model:
+                    fit, [site] = closed_form(name), treatment.erasers
+                    done = fold_everywhere(model, whole, fit, name, mark=self.mark, site=site)
+                    lines.append(self._saved(done.model, name, f"an eraser at {site}, fitted on", len(whole)))
+            elif treatment.erasers:
                 fit = closed_form(name, rank=treatment.rank, seed=self.seed)
                 made = erase_every_depth(model, whole, fit, name, mark=self.mark)
                 about = found.report.provenance
@@ -161,7 +167,10 @@ class Erase:
 
         settings = training(name, self._training())
         done = pga(model, whole, neutral, settings, mark=self.mark, seed=self.seed, progress=self.progress)
-        return f"model: {done.model.save(self.out / f'model-{name}')}, trained on all {len(whole)} prompts"
+        return self._saved(done.model, name, "trained on", len(whole))
+
+    def _saved(self, model: Model, name: str, how: str, prompts: int) -> str:
+        return f"model: {model.save(self.out / f'model-{name}')}, {how} all {prompts} prompts"
 
 
 def made_folder(out: Path) -> None:

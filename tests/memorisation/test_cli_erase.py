@@ -66,16 +66,16 @@ def test_closed_form_erasers_are_judged_and_written(records: Path, tmp_path: Pat
     assert (eraser.rank, eraser.width, eraser.method) == (1, 128, "mean")
 
 
-def test_a_trained_model_is_written(records: Path, tmp_path: Path, capsys):
+def test_models_with_other_weights_are_written(records: Path, tmp_path: Path, capsys):
     options = ["--permutations", 0, "--epochs", 2, "--refit", 1, "--lora", 2, "--save-model"]
-    assert erase(records, tmp_path / "out", "--method", "pga", *options) == 0
+    assert erase(records, tmp_path / "out", "--method", "pga", "mean-weights", *options) == 0
     assert "not tested" in capsys.readouterr().out
     report = Report.load(tmp_path / "out" / "report.json")
     assert report.rows[1]["where"] == "weights"
     assert report.rows[1]["weights_changed"] > 0
     assert [len(run["history"]) for run in report.meta["training"]["pga"]] == [2, 2]
-    trained = load_model(tmp_path / "out" / "model-pga", device="cpu")
-    assert trained.fingerprint != load_model(BED, device="cpu").fingerprint
+    made = [load_model(tmp_path / "out" / f"model-{name}", device="cpu") for name in ("pga", "mean-weights")]
+    assert len({m.fingerprint for m in made} | {load_model(BED, device="cpu").fingerprint}) == 3
 
 
 def test_refusals(records: Path, tmp_path: Path, capsys):

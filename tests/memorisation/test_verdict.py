@@ -14,11 +14,12 @@ from interp.memorisation import load_records
 from interp.memorisation.erasure import Contrast, contrast_of, judge, verdict
 from interp.memorisation.erasure.behaviour import neutral_costs, planted_records, recall
 from interp.memorisation.erasure.halves import attack_halves, best_site, fresh_scores
-from interp.memorisation.erasure.treatment import Treatment, erase_every_depth
+from interp.memorisation.erasure.treatment import Treatment, erase_every_depth, fold_everywhere
 from interp.memorisation.erasure.words import words
 from interp.prompts import PromptSet, load_prompts
 from interp.run import forward
 from interp.sites import Site
+from interp.weights import weights_changed
 
 BED = testbeds.path("memory")
 FAST = {"suite": ("logistic C=1", "kernel ridge"), "attack_permutations": 19, "sites": ["resid_post.3"]}
@@ -101,6 +102,18 @@ def test_an_eraser_at_each_depth_equalises_what_the_ones_before_left(judged):
     for rows in seen.values():
         x, y = rows.double(), torch.from_numpy(fitted_on.truth)
         assert (x[y].mean(0) - x[~y].mean(0)).norm() < 1e-4 * x.norm(dim=1).mean()
+
+
+def test_an_eraser_folded_into_the_weights(model, judged):
+    part = judged.parts[0]
+    site = Site("resid_post", 1)
+    done = fold_everywhere(model, part, _mean, "mean-weights", mark="recall", site=site)
+    assert done.where == "weights"
+    assert done.edits == ()
+    assert done.weights_changed == weights_changed(model, done.model) > 0
+    [eraser] = done.erasers.values()
+    for rows in done.read(part, model.expand("resid_post"), "recall").values():
+        assert ((rows.double() - eraser.offset) @ eraser.right.T).abs().max() < 1e-3
 
 
 def test_recall_and_costs_are_those_of_the_plain_model(model, records, neutral):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .contrast import Contrast, contrast_of
 from .methods import CHEAP, METHODS, QUICK
 from .probe_alignment import PGAResult, PGASettings, pga
-from .treatment import Treatment, erase_every_depth
+from .treatment import Treatment, erase_every_depth, fold_everywhere
 from .verdict import Judgement, judge, verdict
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Treatment",
     "contrast_of",
     "erase_every_depth",
+    "fold_everywhere",
     "judge",
     "pga",
     "verdict",

@@ -97,13 +97,15 @@ def contrast_of(records: Records, kind: str | None = None, dose: Any = None) -> 
     Raises:
         PromptError: a kind or dose that the records do not have.
 
+    >>> import json
     >>> from interp import load_model, testbeds
     >>> from interp.memorisation import load_records
     >>> bed = testbeds.path("memory")
-    >>> records = load_records(bed / "records.jsonl", load_model(bed).tokenizer)
+    >>> rows = map(json.loads, (bed / "records.jsonl").read_text().splitlines())
+    >>> records = load_records([r for r in rows if r["dose"] in (0, 8)], load_model(bed).tokenizer)
     >>> found = contrast_of(records)
     >>> found.kind, len(found), set(found.prompts.columns["dose"].tolist())
-    ('twins', 128, {512})
+    ('twins', 48, {8})
     """
     chosen = kind or (TWINS if records.has_twins else "M-C")
     if chosen not in KINDS:

@@ -18,10 +18,10 @@ from ..records import Records
 from .behaviour import NeutralCost, neutral_costs, planted_records, recall
 from .contrast import TWINS, Contrast, contrast_of
 from .halves import Pooled, attack_halves, best_site, fresh_scores
-from .methods import NONE, TRAINED, closed_form, training
+from .methods import FOLDED, NONE, TRAINED, closed_form, training
 from .probe_alignment import PGASettings, pga
 from .rows import attack_fields, headline, neutral_fields, recall_fields, warnings_of
-from .treatment import Treatment, erase_every_depth
+from .treatment import Treatment, erase_every_depth, fold_everywhere
 from .words import ALPHA, RULES
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class Footing:
         if name in TRAINED:
             return self._train(name, part)
         fit = closed_form(name, rank=rank, seed=self.seed)
+        if name in FOLDED:
+            return fold_everywhere(self.model, self.parts[part], fit, name, mark=self.mark, site=self.chosen[1 - part])
         return erase_every_depth(self.model, self.parts[part], fit, name, mark=self.mark)
 
     def _train(self, name: str, part: int) -> Treatment:

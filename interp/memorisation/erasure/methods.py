@@ -30,11 +30,17 @@ CLOSED: dict[str, Fit] = {
 }
 """Closed-form erasers as the verdict runs them: all of them leave the mean of the rows where it is."""
 
+FOLDED: dict[str, Fit] = {"mean-weights": fit_mean, "probe-weights": fit_probe_direction}
+"""One direction, fitted where the contrast is read best, projected out of every matrix that writes to the stream.
+
+Towards 0 and not towards the mean: the mean at one depth is out of place at the others.
+"""
+
 PGA, ADVERSARIAL, FINETUNE = "pga", "pga-adversarial", "finetune"
 TRAINED = (PGA, ADVERSARIAL, FINETUNE)
 """Erasers that train, and ``finetune``: the same training without what makes it PGA."""
 
-METHODS = (NONE, RANDOM, *CLOSED, *TRAINED)
+METHODS = (NONE, RANDOM, *CLOSED, *FOLDED, *TRAINED)
 CHEAP = (NONE, RANDOM, *CLOSED)
 """Those that need no training."""
 
@@ -50,7 +56,9 @@ def training(name: str, settings: PGASettings) -> PGASettings:
 
 def closed_form(name: str, *, rank: int = 1, seed: int = 0) -> Fit:
     """How a closed-form eraser is fitted; ``rank`` and ``seed`` are for ``random``."""
-    return partial(fit_random, rank=rank, seed=seed, keep_mean=True) if name == RANDOM else CLOSED[name]
+    return (
+        partial(fit_random, rank=rank, seed=seed, keep_mean=True) if name == RANDOM else CLOSED[FOLDED.get(name, name)]
+    )
 
 
 def check_permutations(count: int, alpha: float) -> None:

@@ -13,6 +13,7 @@ from ...directions.erasers import Eraser, Fit, erase
 from ...edits import Edit
 from ...errors import ActivationError
 from ...sites import Site
+from ...weights import fold
 from ..features import read
 from .contrast import Contrast
 
@@ -58,13 +59,15 @@ def erase_every_depth(
 
     It acts on every token. ``sites`` are by default the outputs of all blocks.
 
+    >>> import json
     >>> from interp import load_model, testbeds
     >>> from interp.directions.erasers import fit_leace
     >>> from interp.memorisation import load_records
     >>> from interp.memorisation.erasure.contrast import contrast_of
     >>> bed = testbeds.path("memory")
     >>> model = load_model(bed)
-    >>> found = contrast_of(load_records(bed / "records.jsonl", model.tokenizer))
+    >>> rows = map(json.loads, (bed / "records.jsonl").read_text().splitlines())
+    >>> found = contrast_of(load_records([r for r in rows if r["dose"] == 8 and r["pool"] == "M"], model.tokenizer))
     >>> made = erase_every_depth(model, found, fit_leace, "leace", mark="recall")
     >>> made.rank, len(made.edits)
     (1, 4)
@@ -82,6 +85,19 @@ def erase_every_depth(
         raise ActivationError(f"{method}: the class means are equal at every depth; there is nothing to erase")
     edits = tuple(erase(where, eraser) for where, eraser in erasers.items())
     return Treatment(method, model, "model", edits, erasers, tuple(nothing))
+
+
+def fold_everywhere(model: Model, contrast: Contrast, fit: Fit, method: str, *, mark: str, site: Site) -> Treatment:
+    """Fit one eraser at a site and fold it into every weight that writes to the residual stream of a copy.
+
+    Raises:
+        ModelError: folding is not exact in this architecture, see `interp.weights.fold`.
+    """
+    rows = read(model, contrast.prompts, [site], mark, progress=False)[site]
+    eraser = fit(rows, contrast.truth)
+    twin = model.copy(id=f"{model.id} ({method} at {site})")
+    done = fold(twin, eraser)
+    return Treatment(method, twin, "weights", erasers={site: eraser}, weights_changed=done.changed)
 
 
 def same_means(rows: torch.Tensor, truth: np.ndarray) -> bool:

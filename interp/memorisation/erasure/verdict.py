@@ -40,11 +40,13 @@ def verdict(
 ) -> Report:
     """What each eraser removed, what it did not, and what it cost: see `judge`, whose options it takes.
 
+    >>> import json
     >>> from interp import load_model, testbeds
     >>> from interp.memorisation import load_records
     >>> bed = testbeds.path("memory")
     >>> model = load_model(bed)
-    >>> records = load_records(bed / "records.jsonl", model.tokenizer)
+    >>> rows = map(json.loads, (bed / "records.jsonl").read_text().splitlines())
+    >>> records = load_records([r for r in rows if r["dose"] == 512 and r["pool"] == "M"], model.tokenizer)
     >>> neutral = PromptSet.from_texts(["one day anna went to the barn ."] * 4, model.tokenizer)
     >>> found = verdict(model, records, ["mean"], neutral=neutral, suite=["logistic C=1"], attack_permutations=0)
     >>> found.column("method"), found.column("rank")
