@@ -56,9 +56,9 @@ def training(name: str, settings: PGASettings) -> PGASettings:
 
 def closed_form(name: str, *, rank: int = 1, seed: int = 0) -> Fit:
     """How a closed-form eraser is fitted; ``rank`` and ``seed`` are for ``random``."""
-    return (
-        partial(fit_random, rank=rank, seed=seed, keep_mean=True) if name == RANDOM else CLOSED[FOLDED.get(name, name)]
-    )
+    if name == RANDOM:
+        return partial(fit_random, rank=rank, seed=seed, keep_mean=True)
+    return FOLDED[name] if name in FOLDED else CLOSED[name]
 
 
 def check_permutations(count: int, alpha: float) -> None:
