@@ -8,8 +8,8 @@ A key has three wordings (pools M, C and B), each behind every prefix. The **ful
 largest gap over depths, ``gap(d) = CV(M vs C) - CV(C vs B)``: held-out accuracies of L2 logistic probes (C = 1,
 features standardised on training rows) with whole keys left out, in 10 folds. A permutation exchanges the two wordings
 of a key with all their prefixes, or does not, in both contrasts, and everything is fitted anew for it: two probes at
-every depth and fold. AUCs and accuracies of all of them, and the p-value, are part of what is timed. Nothing is subsampled or
-extrapolated.
+every depth and fold. AUCs and accuracies of all of them, and the p-value, are part of what is timed. Nothing is
+subsampled or extrapolated.
 
 Features are made up: normal with a spectrum that falls as 1/k (in a random basis, one per depth), half of the variance
 the key's, three tenths the wording's, the rest the prefix's; wording M is shifted along one direction. ``--folds 256``
