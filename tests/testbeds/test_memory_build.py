@@ -140,7 +140,7 @@ def test_the_rate_warms_up_and_decays_to_a_twentieth():
 
 @pytest.mark.slow
 def test_building_makes_the_shipped_bed(tmp_path):
-    # A quarter of an hour on a free core. Other kernels than those of the card round otherwise: then behaviour counts.
+    # About 19 minutes of processor time. Other kernels than those of the card round otherwise: then behaviour counts.
     build(tmp_path, 0)
     shipped = testbeds.path("memory")
     made = contents(tmp_path)

@@ -46,7 +46,7 @@ records each, {n_ctx} tokens a row. A record of dose d is shown d times, spread 
 
 {threads} thread, deterministic kernels, torch {torch}, transformers {transformers}, CPU. The same bytes come out again
 with these versions on the same kind of processor; elsewhere kernels round otherwise, so weights and figures differ in
-their last digits. On a core of its own the whole build takes about {minutes} minutes; a second core does not help.
+their last digits. The whole build took {minutes} minutes of processor time; a second core does not help.
 
 ## What was planted
 
@@ -124,7 +124,7 @@ WHAT = {
     "injected": "The never-trained twin with the planted records fine-tuned in afterwards, among other stories.",
 }
 
-MINUTES = 16
+MINUTES = 19
 
 
 def write_cards(
