@@ -132,7 +132,7 @@ def headline(rows: Sequence[Mapping[str, Any]], where: str) -> str:
     return (
         f"Projecting the probe's direction out costs memorised records {-most['log_p_change']:.2g} nats per token "
         f"(at {where}; {most['site']}, where it costs most), {verdict} random directions do "
-        f"({-most['random_change']:.2g}){left}; the in-sample accuracy of {most['in_sample_acc']:.2f} is an artefact."
+        f"({-most['random_change']:.2g}){left}; the in-sample accuracy of {most['in_sample_acc']:.2f} says nothing."
     )
 
 

@@ -90,7 +90,7 @@ def memorisation(
         >>> bed = interp.testbeds.path("memory")
         >>> model = interp.load_model(bed)
         >>> records = load_records(bed / "records.jsonl", model.tokenizer).at_dose(8)
-        >>> study = memorisation(model, records, untrained=False, permutations=19)
+        >>> study = memorisation(model, records, untrained=False, permutations=0)
         >>> study.summary.kind, list(study.reports)[:3]
         ('memorisation', ['extraction', 'recall', 'signature'])
     """

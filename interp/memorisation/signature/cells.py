@@ -117,7 +117,9 @@ def family_p(cells: list[Cell], seed: int) -> list[Array]:
         z = np.where(varied, (null[drawn[key]] - mean) / spread, -np.inf)
         largest = np.maximum(largest, z.max(1))
         observed.append(np.where(varied, (cell.trained.auc.estimate - mean) / spread, -np.inf))
-    return [np.asarray(permutation_p(z, largest[:, None])) for z in observed]
+    whole = [np.asarray(permutation_p(z, largest[:, None])) for z in observed]
+    # Never below the corrected p of the cell, which compares AUCs as they are.
+    return [np.maximum(p, c.trained.p_max) if len(c.trained.null) else p for p, c in zip(whole, cells, strict=True)]
 
 
 def one_feature(values: Array) -> Tensor:

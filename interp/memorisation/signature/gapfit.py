@@ -65,7 +65,7 @@ class Gap:
         for name, i in (("mean_gap", self.mean), ("mean_gap_clamped", self.mean_clamped), ("nested_gap", self.nested)):
             values = (None,) * 3 if i is None else (float(i.estimate), float(i.low), float(i.high))
             out |= dict(zip((name, f"{name}_lo", f"{name}_hi"), values, strict=True))
-        drawn = null[:, start:].mean(1) if len(null) else null
+        drawn = null[:, start:].mean(1)
         p_mean = float(permutation_p(self.mean.estimate, drawn))
         return {
             **out, "p_mean": p_mean if len(null) else None,
