@@ -23,23 +23,24 @@ from interp.memorisation.curves import (
 from interp.memorisation.metrics import extract
 from interp.memorisation.metrics.injection import effectivity, peaks, retainability, retained
 from interp.provenance import Provenance
+from tests.memorisation.planted import bed, never_trained, planted
 
 FROM = Provenance("a1", "made")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return interp.load_model(testbeds.path("memory"))
+    return bed()
 
 
 @pytest.fixture(scope="module")
-def records(model):
-    return load_records(testbeds.path("memory") / "records.jsonl", model.tokenizer)
+def records():
+    return planted()
 
 
 @pytest.fixture(scope="module")
 def never():
-    return interp.load_model(testbeds.path("memory-never"))
+    return never_trained()
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------

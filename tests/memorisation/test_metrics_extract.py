@@ -23,17 +23,18 @@ from interp.memorisation.metrics import (
 )
 from interp.metrics import token_scores
 from interp.prompts.columns import column_array
+from tests.memorisation.planted import bed, never_trained, planted
 from tests.unchecked import unchecked  # noqa: F401
 
 
 @pytest.fixture(scope="module")
 def model():
-    return interp.load_model(testbeds.path("memory"))
+    return bed()
 
 
 @pytest.fixture(scope="module")
-def records(model):
-    return load_records(testbeds.path("memory") / "records.jsonl", model.tokenizer)
+def records():
+    return planted()
 
 
 @pytest.fixture(scope="module")
@@ -157,13 +158,10 @@ def test_the_report(found):
 
 
 def test_counterfactual_memorisation(model, records, found):
-    never = interp.load_model(testbeds.path("memory-never"))
+    never = never_trained()
     against = found.against(extract(never, records, metrics=["log_p"]))
-    np.testing.assert_allclose(
-        against["counterfactual"],
-        [-testbeds.truth("memory").record(name).counterfactual for name in found.records],
-        atol=5e-3,
-    )
+    known = {r.id: -r.counterfactual for r in testbeds.truth("memory").records}
+    np.testing.assert_allclose(against["counterfactual"], [known[name] for name in found.records], atol=5e-3)
     with pytest.raises(PromptError, match="same records with the same split"):
         found.against(extract(never, records, metrics=["log_p"], prefix_tokens=3))
     with pytest.raises(PromptError, match="same records"):

@@ -8,21 +8,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import interp
-from interp import testbeds
-from interp.memorisation import load_records
 from interp.memorisation.metrics import METRICS, extract
 from interp.stats import auc
+from tests.memorisation.planted import bed, never_trained, planted
 
 
 @pytest.fixture(scope="module")
 def model():
-    return interp.load_model(testbeds.path("memory"))
+    return bed()
 
 
 @pytest.fixture(scope="module")
-def records(model):
-    return load_records(testbeds.path("memory") / "records.jsonl", model.tokenizer)
+def records():
+    return planted()
 
 
 def table(found):
@@ -39,7 +37,7 @@ def table(found):
 
 
 def test_every_metric_tells_what_was_trained_on_often_and_none_what_was_not(model, records):
-    never = interp.load_model(testbeds.path("memory-never"))
+    never = never_trained()
     unseen = extract(never, records, metrics=["log_p"])
     found = table(extract(model, records).against(unseen))
     assert set(found) == {*METRICS, "counterfactual"}

@@ -11,11 +11,11 @@ from scipy import stats
 import interp
 from interp import PromptSet, testbeds
 from interp.errors import PromptError, StatisticsError
-from interp.memorisation import load_records
 from interp.memorisation.metrics import Extraction, extract, split_records
 from interp.memorisation.recall import dose_response, means, sign_flip_p, trend_p, twin_gaps
 from interp.metrics import TokenScores
 from interp.provenance import Provenance
+from tests.memorisation.planted import bed, never_trained, planted
 
 
 def made(values, groups, dose=None, labels=None, pairs=None, **more):
@@ -46,16 +46,12 @@ def twins(gain_by_dose, rng, blocks=8, pairs=2, noise=1.0):
 
 
 @pytest.fixture(scope="module")
-def bed():
-    folder = testbeds.path("memory")
-    model = interp.load_model(folder)
-    return extract(
-        model, load_records(folder / "records.jsonl", model.tokenizer), metrics=["exact", "log_p", "strength"]
-    )
+def found():
+    return extract(bed(), planted(), metrics=["exact", "log_p", "strength"])
 
 
-def test_the_memory_bed(bed):
-    report = dose_response(bed)
+def test_the_memory_bed(found):
+    report = dose_response(found)
     truth = testbeds.truth("memory")
     assert report.kind == "recall"
     assert [(r["dose"], r["label"]) for r in report.rows] == [
@@ -82,19 +78,16 @@ def test_the_memory_bed(bed):
     assert interp.Report.from_json(report.to_json()) == report
 
 
-def test_the_never_trained_model_shows_no_dose(bed):
-    folder = testbeds.path("memory")
-    never = interp.load_model(testbeds.path("memory-never"))
-    records = load_records(folder / "records.jsonl", never.tokenizer)
-    report = dose_response(extract(never, records, metrics=["exact", "log_p"]))
+def test_the_never_trained_model_shows_no_dose():
+    report = dose_response(extract(never_trained(), planted(), metrics=["exact", "log_p"]))
     assert max(row["exact"] for row in report.rows) < 0.05
     assert report.meta["trend_p"] > 0.01
     assert all(abs(gap["gap"]) < 1 for gap in report.meta["gaps"])
 
 
-def test_same_seed_same_report(bed):
-    assert dose_response(bed, metrics=["log_p"]) == dose_response(bed, metrics=["log_p"])
-    assert dose_response(bed, metrics=["log_p"]) != dose_response(bed, metrics=["log_p"], seed=1)
+def test_same_seed_same_report(found):
+    assert dose_response(found, metrics=["log_p"]) == dose_response(found, metrics=["log_p"])
+    assert dose_response(found, metrics=["log_p"]) != dose_response(found, metrics=["log_p"], seed=1)
 
 
 # ---- intervals -------------------------------------------------------------------------------------------------------
@@ -245,17 +238,17 @@ def test_too_few_groups_for_any_trend():
     assert any("one group only" in w for w in lone.warnings)
 
 
-def test_what_cannot_be_asked(bed):
+def test_what_cannot_be_asked(found):
     with pytest.raises(PromptError, match="'zlib' was not measured"):
-        dose_response(bed, metrics=["zlib"])
+        dose_response(found, metrics=["zlib"])
     with pytest.raises(PromptError, match="'min_k' was not measured"):
-        dose_response(bed, trend_metric="min_k")
+        dose_response(found, trend_metric="min_k")
     for wrong in ({"level": 1.0}, {"replicates": 10}, {"permutations": 0}):
         with pytest.raises(StatisticsError, match="dose_response needs a level"):
-            dose_response(bed, **wrong)
+            dose_response(found, **wrong)
 
 
-def test_another_metric_for_the_trend(bed):
-    report = dose_response(bed, metrics=["strength"], trend_metric="strength")
+def test_another_metric_for_the_trend(found):
+    report = dose_response(found, metrics=["strength"], trend_metric="strength")
     assert report.meta["gap_metric"] == "strength"
     assert "the gap between twins in strength rises" in report.headline
