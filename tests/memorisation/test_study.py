@@ -1,0 +1,181 @@
+"""The whole study: which reports there are, what they claim, and the sentence that sums it up."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import interp
+from interp import testbeds
+from interp.memorisation import load_records
+from interp.memorisation.claims import claims, headline
+from interp.memorisation.study import memorisation
+from interp.provenance import Provenance
+from interp.report import Report
+
+BED = testbeds.path("memory")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return interp.load_model(BED)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return [json.loads(line) for line in (BED / "records.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def study(model, rows):
+    records = load_records([r for r in rows if r["dose"] in (8, 32)], model.tokenizer)
+    never, injected = (interp.load_model(testbeds.path(f"memory-{name}")) for name in ("never", "injected"))
+    neutral = interp.load_prompts(BED / "stories.jsonl", model.tokenizer).select(range(8))
+    return memorisation(
+        model, records, never=never, injected=injected, neutral=neutral, permutations=19, command="interp memorisation"
+    )
+
+
+def test_every_report_is_there_and_says_where_it_came_from(study, model):
+    kinds = {name: report.kind for name, report in study.reports.items()}
+    assert kinds == {
+        "extraction": "extraction", "recall": "recall", "recall-never": "recall", "signature": "signature",
+        "gap": "gap", "gap-never": "gap", "gap-twins": "gap", "transfer": "transfer", "project-out": "project-out",
+    }  # fmt: skip
+    assert study.summary.kind == "memorisation"
+    for name, report in study.reports.items():
+        assert report.provenance.command == "interp memorisation", name
+        assert report.provenance.seed == 0, name
+        assert (report.provenance.model == model.fingerprint) == (not name.endswith("-never")), name
+
+
+def test_a_row_per_claim_with_its_null_and_verdict(study):
+    assert set(study.summary.columns) == {"claim", "value", "value_lo", "value_hi", "null", "p", "verdict", "holds"}
+    said = {row["claim"]: row for row in study.summary.rows}
+    recited = said["Records are recited word for word (shown 32 times)"]
+    assert recited["value"] > 0.9
+    assert recited["verdict"] == "recited"
+    assert said["The never-trained model recites them (shown 32 times)"]["verdict"] == "nothing, as it should be"
+    for start in (
+        "A probe tells trained and never-seen twins apart at recall at dose 8", "Memorised wordings are told from",
+        "The same with the never-trained model: wordings", "A probe of the natural model reads the injected one",
+        "Projecting the probe's direction out makes", "Accuracy falls below chance after in-sample erasure",
+    ):  # fmt: skip
+        assert any(text.startswith(start) for text in said), start
+    assert study.summary.headline.startswith("memory recites ")
+    assert "of the records that it was shown 32 times word for word, and 0 % of their never-seen twins" in (
+        study.summary.headline
+    )
+
+
+def test_saved_and_read_again(study, tmp_path):
+    folder = study.save(tmp_path / "new" / "out")
+    assert Report.load(folder / "report.json") == study.summary
+    for name, report in study.reports.items():
+        assert Report.load(folder / f"{name}.json") == report
+    assert (folder / "records.csv").read_text().count("\n") == 1 + len(study.reports["extraction"])
+    assert not (folder / "extraction.csv").exists()
+    assert repr(study) == repr(study.summary)
+
+
+def test_records_without_twins_and_wordings_have_recall_only(model, rows):
+    plain = [{"text": r["text"]} for r in rows if r["dose"] == 8 and r["pool"] == "M"]
+    found = memorisation(model, load_records(plain, model.tokenizer), permutations=9)
+    assert list(found.reports) == ["extraction", "recall"]
+    assert found.summary.warnings
+    assert "No record has a twin that was never seen" in found.summary.warnings[0]
+    assert "recites" in found.summary.headline
+
+
+def test_wordings_without_twins(model, rows):
+    keep = ("text", "record", "pool", "group", "recall_1", "recall_2")
+    some = [{k: r[k] for k in keep} for r in rows if r["dose"] == 32 and r["label"] == "trained"]
+    found = memorisation(model, load_records(some, model.tokenizer), permutations=9, untrained=False)
+    assert {"signature", "gap", "project-out"} <= set(found.reports)
+    assert "gap-twins" not in found.reports
+    assert {row["contrast"] for row in found.reports["signature"].rows} == {"M-C", "C-B"}
+    assert found.reports["project-out"].rows[0]["contrast"] == "M-C"
+    assert "twin_change" not in found.reports["project-out"].columns
+
+
+# --- sentences, from made-up numbers ----------------------------------------------------------------------------------
+
+
+def cell(**changes):
+    made = {
+        "contrast": "twins", "dose": 512, "mark": "recall", "peak_site": "resid_post.3", "peak_auc": 0.7,
+        "p_max": 0.005, "p_family": 0.005, "nested_auc": 0.68, "nested_auc_lo": 0.6, "nested_auc_hi": 0.75,
+        "null_max_auc_95": 0.58, "highest_auc_hi": 0.75, "units": 64, "unit": "pairs", "detectable": 0.61,
+        "groups": 16, "min_p": 0.005, "never_p_max": 0.4, "never_peak_auc": 0.51, "untrained_p_max": 0.7,
+        "untrained_peak_auc": 0.5, "bow_auc": 0.5, "bow_auc_lo": 0.4, "bow_auc_hi": 0.6, "log_p_auc": 1.0,
+        "log_p_auc_lo": 0.8, "log_p_auc_hi": 1.0,
+    }  # fmt: skip
+    return {**made, **changes}
+
+
+def signature_of(*cells):
+    row = {"contrast": "twins", "dose": 512, "mark": "recall", "depth": 0, "auc": 0.5, "auc_lo": 0.45, "auc_hi": 0.55}
+    meta = {"cells": list(cells), "dose_trend": []}
+    return Report("signature", "Signature", "It is read.", [{**row, "p_max": 1.0}], Provenance("a1", "tiny"), meta=meta)
+
+
+def verdicts(*cells):
+    return {row["claim"]: row["verdict"] for row in claims({"signature": signature_of(*cells)})}
+
+
+def test_found_and_clean():
+    nothing = cell(dose=0, p_max=0.5, peak_auc=0.52, nested_auc=0.5, never_p_max=None, untrained_p_max=None)
+    said = headline({"signature": signature_of(nothing, cell())}, "tiny")
+    assert said == (
+        "a linear probe tells trained and never-seen twins apart at recall at dose 512 (AUC 0.68, p = 0.005), and "
+        "finds nothing with the never-trained model, random weights, dose 0."
+    )
+    found = verdicts(nothing, cell())
+    assert found["A probe tells trained and never-seen twins apart at recall at dose 512 (AUC)"] == "found"
+    assert found["A probe tells trained and never-seen twins apart at recall at dose 0 (AUC)"].startswith("nothing")
+    for who in ("with the never-trained model", "with random weights"):
+        assert found[f"The same {who} at recall at dose 512 (peak AUC)"] == "nothing, as it should be"
+    assert found["The same from each record's log p alone at recall at dose 512 (AUC)"] == "the output shows it too"
+
+
+def test_not_found_with_power():
+    weak = cell(p_max=0.3, peak_auc=0.55, nested_auc=0.52)
+    said = headline({"signature": signature_of(weak)}, "tiny")
+    assert said == (
+        "no depth tells trained and never-seen twins apart better than permuted labels do (with 64 pairs an AUC of "
+        "0.61 would have been found 4 times in 5)."
+    )
+    assert "not found; with 64 pairs an AUC of 0.61 would have been found 4 times in 5" in verdicts(weak).values()
+    assert not any("The same" in text for text in verdicts(weak))  # there is nothing to explain
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"never_p_max": 0.005}, "the never-trained model"),
+        ({"untrained_p_max": 0.01}, "a model with random weights"),
+    ],
+)
+def test_a_control_that_shows_it_too(changes, words):
+    said = headline({"signature": signature_of(cell(**changes))}, "tiny")
+    assert said.endswith(f"but so it does with {words}: it need not be memory.")
+    assert "something, which needs another explanation" in verdicts(cell(**changes)).values()
+
+
+def test_a_placebo_that_shows_it_too():
+    said = headline({"signature": signature_of(cell(dose=0), cell())}, "tiny")
+    assert said.endswith("but so it does with dose 0, where neither twin was seen: it need not be memory.")
+
+
+def test_one_dose_of_many_and_groups_that_lean():
+    assert "found here alone; p = 0.2 over the whole table" in verdicts(cell(p_family=0.2)).values()
+    leaning = cell(contrast="C-B", p_max=1.0, highest_auc_hi=0.4)
+    assert "below chance: the groups lean against each other" in verdicts(cell(), leaning).values()
+    bow = cell(bow_auc=0.9, bow_auc_lo=0.8)
+    assert verdicts(bow)["The same from a bag of tokens at recall at dose 512 (AUC)"].startswith("something")
+
+
+def test_nothing_measured():
+    assert headline({}, "tiny") == "Nothing was measured on tiny."
+    assert claims({}) == []
