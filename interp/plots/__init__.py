@@ -9,22 +9,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .erasure import erasure_verdicts
     from .export import export
     from .gallery import figure, figures
+    from .gap import gap_by_depth
     from .html import write_html
     from .layers import accuracy_by_layer
+    from .project_out import project_out_by_depth
+    from .recall import dose_response
+    from .signature import signature_by_depth
+    from .signature_doses import signature_by_dose
     from .tables import Table, table
     from .themes import Theme, get_theme
+    from .training import recall_over_training
+    from .transfer import transfer_by_depth
 
 _HOME = {
     "Table": "tables",
     "Theme": "themes",
     "accuracy_by_layer": "layers",
+    "dose_response": "recall",
+    "erasure_verdicts": "erasure",
     "export": "export",
     "figure": "gallery",
     "figures": "gallery",
+    "gap_by_depth": "gap",
     "get_theme": "themes",
+    "project_out_by_depth": "project_out",
+    "recall_over_training": "training",
+    "signature_by_depth": "signature",
+    "signature_by_dose": "signature_doses",
     "table": "tables",
+    "transfer_by_depth": "transfer",
     "write_html": "html",
 }
 
@@ -32,11 +48,19 @@ __all__ = [
     "Table",
     "Theme",
     "accuracy_by_layer",
+    "dose_response",
+    "erasure_verdicts",
     "export",
     "figure",
     "figures",
+    "gap_by_depth",
     "get_theme",
+    "project_out_by_depth",
+    "recall_over_training",
+    "signature_by_depth",
+    "signature_by_dose",
     "table",
+    "transfer_by_depth",
     "write_html",
 ]
 

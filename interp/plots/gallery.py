@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import ReportError
 from ..report import Report
-from .dose_response import dose_response
 from .erasure import erasure_verdicts
 from .gap import gap_by_depth
 from .layers import METRICS, accuracy_by_layer
 from .project_out import project_out_by_depth
+from .recall import dose_response
 from .signature import signature_by_depth
 from .signature_doses import signature_by_dose
 from .themes import Theme

@@ -55,7 +55,7 @@ def signature_by_depth(
     >>> rows = [{"contrast": "twins", "dose": 8, "mark": "recall", "depth": d, "auc": 0.5 + d / 9} for d in range(4)]
     >>> made = Report("signature", "Signature", "It is read at depth 3.", rows, Provenance("a1", "tiny"))
     >>> [trace.name for trace in signature_by_depth(made, theme="paper").data]
-    ['Probe', 'Chance']
+    ['Chance', 'Probe']
 
     Raises:
         ReportError: the report is not of kind "signature", or has no row with that mark and contrast.
@@ -78,7 +78,7 @@ def signature_by_depth(
             figure.add_trace(trace)
     one_legend_entry_each(figure)
     ticks = [depth_ticks(points, panel, theme) for panel, points in zip(frame.panels, panels.values(), strict=True)]
-    words = html.escape(CONTRASTS.get(contrast, str(contrast)))
+    words = html.escape(CONTRASTS.get(str(contrast), str(contrast)))
     frame.apply(figure, f"{report.title}: {words}, read at {mark}", DEPTH_AXIS, "AUC", ticks, limits(figure))
     for panel, points in zip(frame.panels, panels.values(), strict=True):
         chance = cell_of(report, points).get("p_max")

@@ -63,7 +63,7 @@ def signature_by_dose(
     for trace in _lines(report, marks, theme):
         figure.add_trace(trace)
     one_legend_entry_each(figure)
-    words = html.escape(CONTRASTS.get(contrast, str(contrast)))
+    words = html.escape(CONTRASTS.get(str(contrast), str(contrast)))
     ticks = [(across, places, texts)]
     frame.apply(figure, f"{report.title}: {words}", DOSE_AXIS, "AUC", ticks, limits(figure))
     return figure

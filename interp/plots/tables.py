@@ -19,6 +19,8 @@ _DECIMALS = {
 }
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SAID = ("extraction", "recall", "curve")  # kinds whose yes and no are no verdicts
+# What goes under a table where all rows share it.
+_SHARED = {"n": "{} examples", "n_groups": "{} groups", "mark": "read at '{}'", "dose": "records shown {} times"}
 _LONG = 40  # characters; longer text may break into lines
 MINUS, MISSING = "\N{MINUS SIGN}", "\N{EN DASH}"
 
@@ -75,7 +77,8 @@ def table(
     chosen = [c for c in chosen if c not in hidden or columns is not None]
     note = ""
     if columns is None and len(report) > 1:
-        same = [c for c in ("n", "n_groups", "mark") if c in chosen and len(set(map(str, report.column(c)))) == 1]
+        shared = [c for c in _SHARED if c in chosen]
+        same = [c for c in shared if len(set(map(str, report.column(c)))) == 1]
         chosen = [c for c in chosen if c not in same]
         note = _shared(report, same)
     cells = [_column(report, name)[:max_rows] for name in chosen]
@@ -94,8 +97,7 @@ def table(
 
 def _shared(report: Report, names: Sequence[str]) -> str:
     """The fields that all rows share, in words."""
-    words = {"n": "{} examples", "n_groups": "{} groups", "mark": "read at '{}'"}
-    parts = [words[name].format(_plain(report.rows[0].get(name), {})) for name in names]
+    parts = [_SHARED[name].format(_plain(report.rows[0].get(name), {})) for name in names]
     if names[:2] == ["n", "n_groups"]:
         parts[:2] = [" in ".join(parts[:2])]
     return f"Every row: {', '.join(parts)}." if parts else ""

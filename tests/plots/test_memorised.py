@@ -9,11 +9,11 @@ import pytest
 from interp.errors import ReportError
 from interp.plots import export, figures, get_theme, table
 from interp.plots.depths import choose
-from interp.plots.dose_response import dose_response
 from interp.plots.erasure import eraser_name, erasure_verdicts
 from interp.plots.gallery import FIGURES, pictures
 from interp.plots.gap import gap_by_depth
 from interp.plots.project_out import project_out_by_depth
+from interp.plots.recall import dose_response
 from interp.plots.signature import signature_by_depth
 from interp.plots.signature_doses import signature_by_dose
 from interp.plots.static import render
@@ -292,3 +292,10 @@ def test_tables_of_the_job(make):
     cut = table(make("recall"), max_rows=3)
     assert len(cut.rows) == len(cut.marked) == 3
     assert cut.note == "The first 3 of 10 rows; the report itself has all."
+
+
+def test_every_public_name_is_what_it_says():
+    """A module of the same name must not stand in for a function, whatever was imported before."""
+    from interp import plots
+
+    assert all(callable(getattr(plots, name)) for name in plots.__all__)
