@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import plots, testbeds
+    from . import memorisation, plots, testbeds
     from .directions import Direction
     from .doctor import doctor
     from .edits import Edit, ablate, add, patch, scale
@@ -54,6 +54,7 @@ _HOME: dict[str, str | None] = {
     "grads": "run",
     "load_model": "models",
     "load_prompts": "prompts",
+    "memorisation": None,
     "open_store": "store",
     "patch": "edits",
     "plots": None,
@@ -85,6 +86,7 @@ __all__ = [
     "grads",
     "load_model",
     "load_prompts",
+    "memorisation",
     "open_store",
     "patch",
     "plots",

@@ -9,13 +9,54 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .curves import injection_curve, logged_curve, retention_curve, training_curve
+    from .erasure import verdict
     from .features import read
+    from .injection import Injection, inject
+    from .metrics import Extraction, extract, to_open_unlearning
+    from .recall import dose_response
     from .records import Records, load_records
+    from .study import MemorisationStudy, memorisation
 
-# Public name -> the module that has it.
-_HOME = {"Records": "records", "load_records": "records", "read": "features"}
+# Public name -> the module that has it. What shares its name with its module (signature, transfer, project_out) is
+# imported from there.
+_HOME = {
+    "Extraction": "metrics",
+    "Injection": "injection",
+    "MemorisationStudy": "study",
+    "Records": "records",
+    "dose_response": "recall",
+    "extract": "metrics",
+    "inject": "injection",
+    "injection_curve": "curves",
+    "load_records": "records",
+    "logged_curve": "curves",
+    "memorisation": "study",
+    "read": "features",
+    "retention_curve": "curves",
+    "to_open_unlearning": "metrics",
+    "training_curve": "curves",
+    "verdict": "erasure",
+}
 
-__all__ = ["Records", "load_records", "read"]
+__all__ = [
+    "Extraction",
+    "Injection",
+    "MemorisationStudy",
+    "Records",
+    "dose_response",
+    "extract",
+    "inject",
+    "injection_curve",
+    "load_records",
+    "logged_curve",
+    "memorisation",
+    "read",
+    "retention_curve",
+    "to_open_unlearning",
+    "training_curve",
+    "verdict",
+]
 
 
 def __getattr__(name: str) -> Any:
