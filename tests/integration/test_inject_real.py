@@ -59,14 +59,14 @@ def test_a_few_exposures_are_remembered(model, stories):
 
 @pytest.mark.slow
 def test_the_whole_study_from_one_command(shared, tmp_path, capsys):
-    """What ``docs/methods/injection.md`` tells, at a fifth of its size: some two minutes on one core."""
+    """What ``docs/methods/injection.md`` tells, at a fifth of its size: some two minutes of one core."""
     command = Inject(
         str(shared / "models" / "stories260K"),
         tmp_path,
         neutral=str(shared / "text" / "tinystories_1000.json"),
         controls=str(shared / "memorisation/localizing_paragraph/paragraphs/gpt-neo-125M/mem_strings.csv"),
         controls_text="paragraph",
-        doses=(0, 64),
+        doses=(0, 128),
         pairs=(32,),
         lr=2e-3,
         checkpoints=1,
@@ -78,11 +78,11 @@ def test_the_whole_study_from_one_command(shared, tmp_path, capsys):
     curve = Report.load(tmp_path / "curve.json")
     n = curve.meta["steps"]
     last = {(r["dose"], r["label"]): r for r in curve.rows if r["step"] == n}
-    assert last[64, "trained"]["exact"] >= 0.95
-    assert last[64, "untrained"]["exact"] <= 0.05
+    assert last[128, "trained"]["exact"] >= 0.95
+    assert last[128, "untrained"]["exact"] <= 0.05
     assert last[0, "trained"]["exact"] == last[None, "controls"]["exact"] == 0
     before = next(r["loss"] for r in curve.rows if r["step"] == 0 and r["label"] is None)
-    assert last[None, None]["loss"] < 1.05 * before
+    assert last[None, None]["loss"] < 1.1 * before
     recall = Report.load(tmp_path / "study" / "recall.json")
     assert recall.meta["trend_p"] < 0.01
     never = Report.load(tmp_path / "study" / "recall-never.json")
