@@ -82,7 +82,7 @@ def test_without_a_summary_all_headlines_come_first(make, tmp_path):
 
 def test_commands_and_sources_are_listed_once_each(make, tmp_path):
     other = Provenance(model="b", model_id="other", command="interp erase tiny records.jsonl --out out")
-    page = page_of([make("recall"), make("gap"), make("erasure", provenance=other)], tmp_path)
+    page = page_of([make("recall", []), make("gap", []), make("erasure", [], provenance=other)], tmp_path)
     assert len(page.all("pre")) == 2
     assert "interp erase tiny records.jsonl --out out" in page.text
     assert "tiny, other" in page.text
@@ -92,7 +92,7 @@ def test_data_never_becomes_markup(make, tmp_path):
     source = Provenance(model=PAYLOAD, model_id=PAYLOAD, command=PAYLOAD)
     about = {"title": PAYLOAD, "headline": PAYLOAD, "warnings": [PAYLOAD], "provenance": source}
     erasers = [{**row, "method": PAYLOAD, "attack": PAYLOAD, "verdict": PAYLOAD} for row in make("erasure").rows]
-    marks = [{**row, "mark": PAYLOAD} for row in make("signature").rows if row["mark"] == "key"]
+    marks = [{**row, "mark": PAYLOAD} for row in make("signature").rows if row["mark"] == "key" and row["dose"] == 8]
     claims = [{"claim": PAYLOAD, "verdict": PAYLOAD, "null": PAYLOAD}]
     reports = [
         make("erasure", erasers, meta={"rules": [PAYLOAD], PAYLOAD: PAYLOAD}, **about),
@@ -122,7 +122,8 @@ def test_long_tables_are_folded_and_cut(make, tmp_path):
 
 
 def test_cells_are_the_table_of_a_signature(make, tmp_path):
-    page = page_of(make("signature"), tmp_path)
+    report = make("signature")
+    page = page_of(make("signature", [row for row in report.rows if row["dose"] == 512]), tmp_path)
     assert page.text.index("Over all depths") < page.text.index("Depth by depth")
     assert "20 entries, in the report's file" in page.text
 
