@@ -8,7 +8,7 @@ from typing import Any
 from ..report import Report
 from .signature.arms import BASELINES
 from .signature.contrasts import WORDS
-from .signature.findings import is_found, place, power_sentence
+from .signature.findings import is_found, is_hint, p_words, place, power_sentence
 from .signature.gapwords import gap_found, gap_place
 from .signature.power import ALPHA
 
@@ -88,11 +88,13 @@ def signature_claims(report: Report) -> list[Row]:
     cells, rows = report.meta["cells"], []
     first = cells[0]["contrast"]
     for cell in cells:
-        if cell["dose"] == 0 and cell["contrast"] == "twins":
-            verdict = NOTHING if not is_found(cell) else ALARM
-        elif is_found(cell):
-            whole = cell["p_family"]
-            verdict = "found" if whole <= ALPHA else f"found here alone; p = {whole:.2g} over the whole table"
+        placebo = cell["dose"] == 0 and cell["contrast"] == "twins"
+        if is_found(cell):
+            verdict = ALARM if placebo else "found"
+        elif is_hint(cell):
+            verdict = f"a hint: {p_words(cell)}"
+        elif placebo:
+            verdict = NOTHING
         elif cell["highest_auc_hi"] < 0.5:
             verdict = "below chance: the groups lean against each other"
         else:

@@ -25,22 +25,36 @@ def headline(cells: Sequence[Cell]) -> str:
         best = max(missed, key=lambda c: c["peak_auc"])
         return (
             f"No depth tells {what} apart better than permuted labels do (best{place(best)}: AUC "
-            f"{best['peak_auc']:.2f}, p = {best['p_max']:.2g}); {power_sentence(missed)}."
+            f"{best['peak_auc']:.2f}, {p_words(best)}); {power_sentence(missed)}."
         )
     best = max(found, key=lambda c: _quoted(c))
-    text = f"{_cap(what)} can be told apart{place(best)}: {number(best)}, p = {best['p_max']:.2g}"
+    text = f"{_cap(what)} can be told apart{place(best)}: {number(best)}, {p_words(best)}"
     text += controls_of(best)
     others = [c for c in found if c is not best]
     if others:
         text += f"; also{_places(others)}"
+    for hint in (c for c in missed if is_hint(c)):
+        text += f"; a hint{place(hint)} ({p_words(hint)})"
+    missed = [c for c in missed if not is_hint(c)]
     if missed:
         text += f"; not{_places(missed)}, where {power_sentence(missed)}"
     return text + "."
 
 
 def is_found(cell: Cell) -> bool:
-    """Whether the best depth beats the best of permuted labels."""
-    return cell["p_max"] is not None and cell["p_max"] <= ALPHA
+    """Whether the best depth beats the best of the whole table under permuted labels: one false alarm in 20 tables."""
+    return cell["p_family"] is not None and cell["p_family"] <= ALPHA
+
+
+def is_hint(cell: Cell) -> bool:
+    """Whether it only beats the best of its own part of the table, which some part will do by luck."""
+    return not is_found(cell) and cell["p_max"] is not None and cell["p_max"] <= ALPHA
+
+
+def p_words(cell: Cell) -> str:
+    """Its p-values: among its own depths, and over the whole table where that differs."""
+    own, whole = f"{cell['p_max']:.2g}", f"{cell['p_family']:.2g}"
+    return f"p = {own}" if own == whole else f"p = {own}, {whole} over the whole table"
 
 
 def number(cell: Cell) -> str:
