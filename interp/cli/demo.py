@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ class Demo:
 
     def __call__(self) -> int:
         """Run the command; its exit code."""
+        # The model is tiny: threads cost more than they bring, and much more on a busy machine.
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
         from .. import plots
 
         reports = self.reports(command_line())
