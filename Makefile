@@ -51,7 +51,7 @@ $(STAMP): | $(LOCKED)
 	@rm -f $(VENV)/.interp-* && touch $@
 	@echo "set-up: done"
 
-demo: setup ## probe the shipped model and write an HTML report (< 1 min once set up)
+demo: setup ## what has the shipped model memorised? ends in an HTML report (< 1 min once set up)
 	@$(BIN)/interp demo --out demo
 
 test: setup ## everything but slow, gpu and bench: unit, identity, doctests, notebooks
