@@ -17,8 +17,11 @@ from ..stats import Permutations, accuracy, auc, max_null_p, permute_labels
 from .crossfit import held_out_scores
 from .nested import inner_results, part_pairs, parts_of, splits_without
 from .result import CVResult, Nested, intervals, pick
+from .threads import side_by_side
 
 Array = NDArray[Any]
+LARGE = 1 << 20
+"""Numbers in a site's features from which sites are worth a thread each."""
 
 
 def cross_validate(
@@ -82,16 +85,15 @@ def cross_validate(
     goal[0] = tol
     parts = parts_of(split, truth) if nested else "it was not asked for"
     work = split.count + (0 if isinstance(parts, str) else len(part_pairs(parts)))
-    scores, alike, null, right, inner = [], [], [], [], []
     with _progress(len(features) * work, progress) as step:
-        for x in features.values():
+
+        def one_site(x: Tensor) -> tuple[Array, Array, Array, Array, Any]:
             s = _scores(x, every, split, C, goal, step)
-            scores.append(s[0])
-            alike.append(auc(s[1:2], truth))
-            null.append(auc(s[2:], drawn.labels))
-            right.append(accuracy(s[2:] > 0, drawn.labels))
-            if not isinstance(parts, str):
-                inner.append(inner_results(x, every[:1], parts, C, tol, step))
+            within = None if isinstance(parts, str) else inner_results(x, every[:1], parts, C, tol, step)
+            return s[0], auc(s[1:2], truth), auc(s[2:], drawn.labels), accuracy(s[2:] > 0, drawn.labels), within
+
+        made = side_by_side(one_site, list(features.values()), LARGE)
+    scores, alike, null, right, inner = zip(*made, strict=True)
     sites, score, null = tuple(features), np.stack(scores), np.stack(null, 1)
     found = intervals(score, truth, g, bootstrap, level, seed)
     chosen = None
