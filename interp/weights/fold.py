@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,7 +73,9 @@ def fold(model: Model, eraser: Eraser) -> Folded:
         ActivationError: an eraser of another width.
         ModelError: a part that writes to the stream is not a plain matrix (a mixture of experts), or something lies
             between such a part and the stream (a norm after attention or MLP, a norm or scale after the embeddings),
-            so that the result would be another model than the edits make. The weights are as they were.
+            so that the result would be another model than the edits make.
+
+    Whatever it raises, the weights are as they were.
 
     Source: weight orthogonalisation, Arditi et al. (arXiv 2406.11717), equation 5, for affine maps.
 
@@ -91,23 +92,24 @@ def fold(model: Model, eraser: Eraser) -> Folded:
     if eraser.width != model.d_model:
         raise ActivationError(f"the eraser takes {eraser.width} numbers, the residual stream has {model.d_model}")
     embedding, writers = _writers(model)
+    changing = _parameters(model, embedding, writers)
     wanted = _look(model, stream_edits(model, eraser))
-    untied = _untie(model)
     names = {id(p): n for n, p in model.hf.named_parameters()}
     originals: dict[str, Tensor] = {}
-    for module, parameter, transposed in _parameters(embedding, writers):
-        name = names[id(parameter)]
-        if name in originals:
-            raise ModelError(f"{name!r} writes to the stream in two places; folding would change it twice")
-        originals[name] = parameter.detach().clone()
-        shift = eraser.shift if module is embedding[0] else None
-        with torch.no_grad():
-            parameter.copy_(_mapped(parameter, eraser, transposed, shift))
+    untied = _untie(model)
+    done = Folded(model, eraser, originals, untied, 0)
+    try:
+        for module, parameter, transposed in changing:
+            originals[names[id(parameter)]] = parameter.detach().clone()
+            shift = eraser.shift if module is embedding[0] else None
+            with torch.no_grad():
+                parameter.copy_(_mapped(parameter, eraser, transposed, shift))
+        _check(done, wanted, _look(model, ()))
+    except BaseException:  # an interrupt as well: half a fold is another model
+        done.undo()
+        raise
     now = dict(model.hf.named_parameters())
-    changed = sum(int((now[n].detach() != w).sum()) for n, w in originals.items())
-    folded = Folded(model, eraser, originals, untied, changed)
-    _check(folded, wanted, _look(model, ()))
-    return folded
+    return replace(done, changed=sum(int((now[n].detach() != w).sum()) for n, w in originals.items()))
 
 
 def _optional(model: Model, kind: str) -> tuple[Site, ...]:
@@ -133,21 +135,32 @@ def _writers(model: Model) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 def _parameters(
-    embeddings: list[nn.Module], writers: list[nn.Module]
-) -> Iterator[tuple[nn.Module, nn.Parameter, bool]]:
-    """Every parameter to change, its module, and whether what it writes lies along its last axis."""
-    for module in embeddings:
-        yield module, _weight(module), True
+    model: Model, embeddings: list[nn.Module], writers: list[nn.Module]
+) -> list[tuple[nn.Module, nn.Parameter, bool]]:
+    """Every parameter to change, its module, and whether what it writes lies along its last axis.
+
+    All are looked at before any is changed: what cannot be folded is refused while the weights are as they were.
+    """
+    found: list[tuple[nn.Module, nn.Parameter, bool]] = [(module, _weight(module), True) for module in embeddings]
     for module in writers:
-        yield module, _weight(module), type(module).__name__ == "Conv1D"  # transformers' Conv1D keeps [in, out]
+        found.append((module, _weight(module), type(module).__name__ == "Conv1D"))  # which keeps [in, out]
         bias: Any = getattr(module, "bias", None)
         if isinstance(bias, nn.Parameter):
-            yield module, bias, True
+            found.append((module, bias, True))
+    names = {id(p): n for n, p in model.hf.named_parameters()}
+    seen: set[int] = set()
+    for _, parameter, _ in found:
+        if id(parameter) in seen:
+            raise ModelError(
+                f"{names[id(parameter)]!r} writes to the stream in two places; folding would change it twice"
+            )
+        seen.add(id(parameter))
+    return found
 
 
 def _weight(module: nn.Module) -> nn.Parameter:
     weight: Any = getattr(module, "weight", None)
-    if not isinstance(weight, nn.Parameter):
+    if not isinstance(weight, nn.Parameter) or not weight.is_floating_point():
         raise ModelError(f"{type(module).__name__} has no plain weight to fold an eraser into")
     return weight
 
@@ -185,7 +198,6 @@ def _check(folded: Folded, wanted: dict[str, Tensor], found: dict[str, Tensor]) 
     for name, values in wanted.items():
         off = float((found[name] - values).abs().max() / values.abs().max().clamp(min=1e-12))
         if not off <= tolerance:
-            folded.undo()
             raise ModelError(
                 f"folding is not exact in {folded.model.architecture}: {name} would be off by {off:.2g} of its largest "
                 "value. Something lies between a writing matrix and the residual stream, such as a norm after the MLP "

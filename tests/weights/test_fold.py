@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from interp.run import capture
 from interp.weights import fold, stream_edits, stream_sites, weights_changed
 from tests.identity.architectures import fresh
 
+fold_module = import_module("interp.weights.fold")  # the package has the function by that name
 PROMPTS = PromptSet.from_tokens([[4, 5, 6, 7, 8, 2], [9, 3, 1]])
 EXACT = ("gpt2", "llama", "qwen2", "mistral", "gpt_neox", "phi", "opt", "gptj")
 
@@ -103,6 +106,69 @@ def test_a_mixture_of_experts_is_refused_and_nothing_changes():
     with pytest.raises(ModelError, match="not every part"):
         fold(model, _eraser(32))
     assert model.fingerprint == before
+
+
+def _state(model):
+    """Every weight by name, whether the unembedding is the embedding, and what the config says of that."""
+    tied = model.hf.get_output_embeddings().weight is model.hf.get_input_embeddings().weight
+    weights = {n: w.detach().clone() for n, w in model.hf.named_parameters(remove_duplicate=False)}
+    return weights, tied, model.hf.config.tie_word_embeddings
+
+
+def _same(one, other):
+    assert one[1:] == other[1:]
+    assert one[0].keys() == other[0].keys()
+    assert all(torch.equal(one[0][name], other[0][name]) for name in one[0])
+
+
+class _Twice(torch.nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def _computed(model):
+    torch.nn.utils.parametrize.register_parametrization(model.hf.transformer.h[2].mlp.c_proj, "weight", _Twice())
+
+
+def _shared(model):
+    model.hf.transformer.h[2].mlp.c_proj.weight = model.hf.transformer.h[0].mlp.c_proj.weight
+
+
+def _whole_numbers(model):
+    weight = (100 * model.hf.transformer.h[2].attn.c_proj.weight.detach()).to(torch.int8)
+    model.hf.transformer.h[2].attn.c_proj.weight = torch.nn.Parameter(weight, requires_grad=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [(_computed, "no plain weight"), (_shared, "in two places"), (_whole_numbers, "no plain weight")],
+)
+def test_a_part_that_cannot_be_folded_is_refused_before_anything_changes(spoil, said):
+    model = _double("gpt2")
+    spoil(model)
+    before = _state(model)
+    assert before[1]
+    with pytest.raises(ModelError, match=said):
+        fold(model, _eraser(32))
+    _same(_state(model), before)
+
+
+@pytest.mark.parametrize("step", ["_untie", "_mapped", "_look", "_check"])
+def test_an_interrupt_anywhere_leaves_the_weights_as_they_were(step, monkeypatch):
+    model = _double("gpt2")
+    before = _state(model)
+    own, calls = getattr(fold_module, step), []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == {"_mapped": 5, "_look": 2}.get(step, 1):
+            raise KeyboardInterrupt
+        return own(*args)
+
+    monkeypatch.setattr(fold_module, step, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fold(model, _eraser(32))
+    _same(_state(model), before)
 
 
 def test_an_eraser_of_another_width_is_refused():
