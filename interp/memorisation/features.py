@@ -27,6 +27,26 @@ def depths(model: Model) -> tuple[Site, ...]:
     return (Site.parse("resid_pre.0"), *(Site("resid_post", layer) for layer in range(model.n_layers)))
 
 
+def depth_of(site: Any, otherwise: int) -> int:
+    """How many blocks lie below a site, its own included; ``otherwise`` for what is no `Site`.
+
+    >>> [depth_of(Site.parse(s), 0) for s in ("resid_pre.0", "resid_post.0", "mlp_out.2")]
+    [0, 1, 3]
+    """
+    if not isinstance(site, Site):
+        return otherwise
+    return (site.layer or 0) + (site.kind not in ("embed", "resid_pre"))
+
+
+def first_block(sites: Sequence[Any]) -> int:
+    """Where a mean over depths starts: past the embedding, if that comes first and is not all there is.
+
+    >>> first_block([Site.parse("resid_pre.0"), Site.parse("resid_post.0")]), first_block([Site.parse("resid_post.0")])
+    (1, 0)
+    """
+    return int(len(sites) > 1 and depth_of(sites[0], 0) == 0)
+
+
 def read(
     model: Model,
     prompts: PromptSet,

@@ -17,7 +17,7 @@ from ..prompts import PromptSet
 from ..report import Report
 from ..sites import Site
 from ..stats import Interval, cluster_bootstrap
-from .features import depths, read
+from .features import depth_of, depths, read
 from .records import TRAINED, Records
 from .signature.cells import folds_of
 from .signature.contrasts import TWINS, contrast, planted_marks
@@ -97,7 +97,7 @@ def project_out(
         others = [fit_random(x, one.truth, seed=seed + 1 + k) for k in range(random)]
         drawn = [_log_p(model, planted, scored, [erase(site, eraser)]) - before for eraser in others]
         rows.append({
-            "site": str(site), "depth": 0 if site.kind != "resid_post" else (site.layer or 0) + 1, "mark": at,
+            "site": str(site), "depth": depth_of(site, 0), "mark": at,
             "dose": _plain(wanted), "contrast": one.name, **_readings(found, boot),
             **_behaviour(before, after, np.stack(drawn), trained, groups, boot),
             **_elsewhere(model, neutral, erase(site, found.in_sample_eraser)), "n_groups": len(np.unique(one.groups)),

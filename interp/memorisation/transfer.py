@@ -19,7 +19,7 @@ from ..report import Report
 from ..sites import Site
 from ..splits import Folds
 from ..stats import Interval, auc, max_null_p, permute_labels
-from .features import read
+from .features import depth_of, read
 from .records import Records
 from .signature.cells import folds_of
 from .signature.contrasts import TWINS, Contrast, contrast, planted_marks
@@ -49,7 +49,13 @@ class Carried:
         """One row per depth."""
         out = []
         for k, site in enumerate(self.sites):
-            row = {"train": self.train, "test": self.test, "depth": k, "site": str(site), **triple("auc", self.auc, k)}
+            row = {
+                "train": self.train,
+                "test": self.test,
+                "depth": depth_of(site, k),
+                "site": str(site),
+                **triple("auc", self.auc, k),
+            }
             if len(self.null):
                 row |= {"p": float(self.p[k]), "p_max": float(self.p_max[k])}
             out.append({**row, "n_groups": self.auc.groups})
@@ -167,7 +173,7 @@ def transfer(
         )
         about = {"dose": _plain(dose), "mark": at, "contrast": one.name}
         rows += [{**about, **row} for c in found for row in c.rows()]
-        summaries += [{**about, **_summary(c, one), "min_p": drawn.min_p} for c in found]
+        summaries += [{**about, **_summary(c, one, drawn.min_p)} for c in found]
     assert one is not None
     source = one.prompts.source
     provenance = model.provenance(
@@ -202,12 +208,13 @@ def headline(parts: Sequence[Mapping[str, Any]]) -> str:
     return text + "."
 
 
-def _summary(c: Carried, one: Contrast) -> dict[str, Any]:
-    best, able = int(np.argmax(c.auc.estimate)), least_detectable(c.null)
+def _summary(c: Carried, one: Contrast, min_p: float) -> dict[str, Any]:
+    best, able = int(np.argmax(c.auc.estimate)), least_detectable(c.null, min_p=min_p)
     return {
         "train": c.train, "test": c.test, **triple("peak_auc", c.auc, best), "peak_site": str(c.sites[best]),
         "p_max": float(c.p_max[best]) if len(c.null) else None, "groups": c.auc.groups, "units": one.n_units,
         "permutations": len(c.null), "detectable": None if np.isnan(able) else able,
+        "min_p": min_p,
     }  # fmt: skip
 
 

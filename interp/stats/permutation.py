@@ -164,6 +164,8 @@ def _collect(draw: Any, y: Array, count: int, attainable: int) -> tuple[NDArray[
 def permutation_p(observed: ArrayLike | float, null: ArrayLike) -> Array:
     """``(1 + b) / (1 + m)``, with ``b`` of the ``m`` null values at least the observed one (to rounding).
 
+    NaN where the observed value is NaN: what was not measured is no evidence.
+
     Args:
         observed: ``[...]``.
         null: ``[permutation, ...]``.
@@ -174,7 +176,7 @@ def permutation_p(observed: ArrayLike | float, null: ArrayLike) -> Array:
     0.5
     """
     o, n = np.asarray(observed, float), np.asarray(null, float)
-    return np.asarray((1 + (n >= o - 1e-12).sum(0)) / (1 + len(n)))
+    return np.asarray(np.where(np.isnan(o), np.nan, (1 + (n >= o - 1e-12).sum(0)) / (1 + len(n))))
 
 
 def max_null_p(observed: ArrayLike, null: ArrayLike) -> tuple[Array, Array]:
@@ -194,4 +196,4 @@ def max_null_p(observed: ArrayLike, null: ArrayLike) -> tuple[Array, Array]:
     """
     o, n = np.asarray(observed, float), np.asarray(null, float)
     largest = n.max(1) if n.size else np.zeros(0)
-    return permutation_p(o, n), (1 + (largest[:, None] >= o - 1e-12).sum(0)) / (1 + len(n))
+    return permutation_p(o, n), permutation_p(o, largest[:, None])

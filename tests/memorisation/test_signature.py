@@ -15,7 +15,7 @@ from interp.errors import PromptError, SplitError, StatisticsError
 from interp.memorisation import load_records
 from interp.memorisation.signature import signature
 from interp.memorisation.signature.baselines import bag_of_tokens, mean_log_p, positions_of
-from interp.memorisation.signature.cells import family_p
+from interp.memorisation.signature.cells import family_of
 from interp.memorisation.signature.contrasts import contrasts_of, together
 from interp.memorisation.signature.findings import headline, power_sentence, warnings_of
 from interp.memorisation.signature.rows import cell_rows, cell_summary
@@ -173,7 +173,7 @@ def test_a_planted_signal_is_found_and_a_control_that_has_it_too_is_said():
     controls = {"untrained": noise.features, "never": data.features}
     bow = {"bow": torch.zeros(60, 1), "log_p": data.features["site 1"][:, :1]}
     cell = cell_of(data, controls=controls, baselines=bow, permutations=99)
-    [family] = family_p([cell], 0)
+    [family] = family_of([cell], 0)
     summary = cell_summary(cell, family)
     assert summary["p_max"] == 0.01
     assert summary["peak_site"] == "site 1"
@@ -193,13 +193,25 @@ def test_a_planted_signal_is_found_and_a_control_that_has_it_too_is_said():
 
 def test_nothing_planted_is_said_with_what_would_have_been_found():
     cell = cell_of(testbeds.signal(2, 0.0, n_pairs=30), permutations=99)
-    summary = cell_summary(cell, family_p([cell], 0)[0])
+    summary = cell_summary(cell, family_of([cell], 0)[0])
     assert summary["p_max"] > 0.05
     assert headline([summary]).startswith("No depth tells trained and never-seen twins apart better than permuted")
     assert f"with 30 pairs an AUC of {summary['detectable']:.2f} would have been found 4 times in 5" in headline(
         [summary]
     )
     assert power_sentence([{**summary, "detectable": None}]) == "what could have been found is unknown"
+    few = {**summary, "detectable": None, "min_p": 0.125, "groups": 4}
+    assert power_sentence([few]) == "nothing could have been found: with 4 groups no p-value is below 0.12"
+
+
+def test_no_power_is_promised_where_no_p_value_can_be_small_and_less_of_it_in_a_larger_table():
+    one, *others = (cell_of(testbeds.signal(k, 0.0, n_pairs=20), dose=k, permutations=99) for k in range(6))
+    alone, among = family_of([one], 0)[0], family_of([one, *others], 0)[0]
+    assert cell_summary(one, among)["detectable"] > cell_summary(one, alone)["detectable"] + 0.01
+    few = cell_of(testbeds.signal(0, 0.0, n_pairs=20), permutations=9)
+    assert few.trained.permutations.min_p == 0.1
+    assert cell_summary(few, family_of([few], 0)[0])["detectable"] is None
+    assert all(row["detectable"] is None for row in cell_rows(few, family_of([few], 0)[0]))
 
 
 @pytest.mark.parametrize("name", ["twins", "balanced_blocks"])
@@ -218,7 +230,7 @@ def test_false_positives_over_the_whole_table(name):
             )
             for k in range(2)
         ]
-        found = np.concatenate(family_p(cells, seed))
+        found = np.concatenate([f.p for f in family_of(cells, seed)])
         wrong += bool((found <= 0.05).any())
         single += float(cells[0].p_nested) <= 0.05
     assert wrong <= binom.ppf(0.998, runs, 0.05)
@@ -227,11 +239,14 @@ def test_false_positives_over_the_whole_table(name):
 
 def test_the_family_is_stricter_than_its_cells():
     cells = [cell_of(testbeds.signal(k, 1.5 * (k == 0), n_pairs=20), dose=k, permutations=99) for k in range(4)]
-    family = family_p(cells, 0)
-    alone = family_p(cells[:1], 0)
-    assert family[0].min() >= alone[0].min()
-    assert family[0].argmin() == 1
-    assert family_p([cell_of(testbeds.signal(0, 0.0, n_pairs=10), permutations=0)], 0)[0].tolist() == pytest.approx(
+    family = family_of(cells, 0)
+    alone = family_of(cells[:1], 0)
+    assert family[0].p.min() >= alone[0].p.min()
+    assert family[0].p.argmin() == 1
+    assert (family[0].critical > alone[0].critical).all()
+    at = cells[0].trained.auc.estimate
+    assert ((at > family[0].critical) >= (family[0].p <= 0.05)).all()
+    assert family_of([cell_of(testbeds.signal(0, 0.0, n_pairs=10), permutations=0)], 0)[0].p.tolist() == pytest.approx(
         [np.nan, np.nan], nan_ok=True
     )
 

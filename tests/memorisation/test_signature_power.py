@@ -36,15 +36,15 @@ def power_there(strengths: tuple[float, float], runs: int, n_pairs: int, width: 
 
 
 def test_the_stated_power_is_about_right():
-    assert 0.65 < power_there((1.5, 2.0), runs=30, n_pairs=20, width=8) < 0.95
+    assert power_there((1.5, 2.5), runs=30, n_pairs=20, width=8) > 0.7
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("n_pairs", "width"), [(20, 8), (48, 32)])
 def test_the_stated_power(n_pairs, width):
-    found = power_there((1.25, 2.0), runs=300, n_pairs=n_pairs, width=width)
+    found = power_there((1.5, 2.5), runs=300, n_pairs=n_pairs, width=width)
     print(f"{n_pairs} pairs, width {width}: found in {found:.3f}")
-    assert 0.7 < found < 0.88
+    assert 0.78 < found < 0.95
 
 
 def test_sites_where_nothing_varies_have_no_power_and_none_is_stated():

@@ -106,3 +106,12 @@ def test_p_values():
 def test_unknown_unit():
     with pytest.raises(StatisticsError, match="'rows'"):
         permute_labels([0, 1], [0, 1], 3, unit="rows")
+
+
+def test_what_was_not_measured_is_no_evidence():
+    null = np.zeros((9, 2))
+    assert np.isnan(permutation_p(np.nan, null[:, 0]))
+    p, corrected = max_null_p([np.nan, 1.0], null)
+    assert np.isnan(p[0])
+    assert np.isnan(corrected[0])
+    assert (p[1], corrected[1]) == (0.1, 0.1)

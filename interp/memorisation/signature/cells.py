@@ -90,8 +90,16 @@ def folds_of(contrast: Contrast, folds: int | None, seed: int) -> Folds:
     return grouped_folds(contrast.truth, contrast.groups, min(count, MOST_FOLDS) if folds is None else folds, seed=seed)
 
 
-def family_p(cells: list[Cell], seed: int) -> list[Array]:
-    """For each cell, p-values of its sites against the largest of the whole table under permuted labels.
+@dataclass(frozen=True, eq=False)
+class Family:
+    """What the whole table allows a cell: p-values of its sites, and the AUC that a finding takes at each."""
+
+    p: Array
+    critical: Array
+
+
+def family_of(cells: list[Cell], seed: int) -> list[Family]:
+    """For each cell, its sites against the largest of the whole table under permuted labels.
 
     AUCs are compared as distances from the mean of their own null, in its standard deviations. Marks of one contrast
     and dose share their permutations; contrasts and doses are permuted independently of each other.
@@ -100,26 +108,31 @@ def family_p(cells: list[Cell], seed: int) -> list[Array]:
     """
     count = max((len(c.trained.null) for c in cells), default=0)
     if not count:
-        return [np.full(len(c.trained.sites), np.nan) for c in cells]
+        nothing = [np.full(len(c.trained.sites), np.nan) for c in cells]
+        return [Family(n, n) for n in nothing]
     rng = np.random.default_rng([seed, 1])
     drawn: dict[tuple[str, Any], Array] = {}
-    largest, observed = np.full(count, -np.inf), []
+    largest, scaled = np.full(count, -np.inf), []
     for cell in cells:
         null, key = cell.trained.null, (cell.contrast.name, cell.contrast.dose)
         if key not in drawn:
             drawn[key] = rng.permutation(count) if len(null) == count else rng.integers(0, max(1, len(null)), count)
         if not len(null):
-            observed.append(np.full(len(cell.trained.sites), np.nan))
+            scaled.append((np.full(len(cell.trained.sites), np.nan),) * 3)
             continue
         mean, spread = null.mean(0), null.std(0)
         varied = spread > 1e-6
-        spread = np.where(varied, spread, 1.0)
-        z = np.where(varied, (null[drawn[key]] - mean) / spread, -np.inf)
+        size = np.where(varied, spread, 1.0)
+        z = np.where(varied, (null[drawn[key]] - mean) / size, -np.inf)
         largest = np.maximum(largest, z.max(1))
-        observed.append(np.where(varied, (cell.trained.auc.estimate - mean) / spread, -np.inf))
-    whole = [np.asarray(permutation_p(z, largest[:, None])) for z in observed]
-    # Never below the corrected p of the cell, which compares AUCs as they are.
-    return [np.maximum(p, c.trained.p_max) if len(c.trained.null) else p for p, c in zip(whole, cells, strict=True)]
+        scaled.append((np.where(varied, (cell.trained.auc.estimate - mean) / size, -np.inf), mean, spread))
+    bar = np.quantile(largest, 1 - ALPHA)
+    out = []
+    for cell, (z, mean, spread) in zip(cells, scaled, strict=True):
+        # Over few permutations the two nulls can disagree; the table holds the cell, so its p is never smaller.
+        p = np.asarray(permutation_p(z, largest[:, None]))
+        out.append(Family(np.maximum(p, cell.trained.p_max) if len(cell.trained.null) else p, mean + bar * spread))
+    return out
 
 
 def one_feature(values: Array) -> Tensor:

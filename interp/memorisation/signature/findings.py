@@ -81,7 +81,11 @@ def power_sentence(cells: Sequence[Cell]) -> str:
     """What would have been found, of the cells where nothing was."""
     able = [c for c in cells if c["detectable"] is not None]
     if not able:
-        return "what could have been found is unknown"
+        few = [c for c in cells if c["min_p"] > ALPHA]
+        if not few:
+            return "what could have been found is unknown"
+        worst = min(few, key=lambda c: c["min_p"])
+        return f"nothing could have been found: with {worst['groups']} groups no p-value is below {worst['min_p']:.2g}"
     parts = [f"with {c['units']} {c['unit']} an AUC of {c['detectable']:.2f}" for c in _by_power(able)]
     return f"{', '.join(parts)} would have been found 4 times in 5"
 

@@ -12,7 +12,7 @@ from ...errors import StatisticsError
 from ...prompts import PromptSet
 from ...report import Report
 from ...sites import Site
-from ..features import read
+from ..features import first_block, read
 from ..records import Records
 from .arms import arms_of
 from .contrasts import planted_marks
@@ -93,7 +93,7 @@ def gap(
             about = {"mark": mark, "dose": _plain(dose), "baseline": baseline}
             rows += [{**about, **row} for row in found.rows()]
             parts.append({**about, **found.summary()})
-            nulls.append(found.null)
+            nulls.append(found.null[:, first_block(found.sites) :])
     assert prompts is not None
     provenance = model.provenance(
         prompts=records.prompts.hash, seed=seed, command=command, bos=prompts.source.bos_summary,
@@ -115,7 +115,7 @@ def _trend(parts: list[dict[str, Any]], nulls: list[Array]) -> list[dict[str, An
         own = [(p, n) for p, n in zip(parts, nulls, strict=True) if p["mark"] == mark and p["dose"] is not None]
         if len(own) >= 3 and all(len(n) for _, n in own):
             values = np.array([p["mean_gap"] for p, _ in own])
-            drawn = [n[:, 1:].mean(1) for _, n in own]
+            drawn = [n.mean(1) for _, n in own]
             found = rising(values, drawn, np.arange(len(own), dtype=float))
             out.append({"mark": mark, "doses": [p["dose"] for p, _ in own], **found})
     return out

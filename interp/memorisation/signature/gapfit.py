@@ -16,9 +16,10 @@ from ...probes.nested import PARTS, part_pairs, splits_without
 from ...probes.result import pick
 from ...splits import Folds, grouped_folds
 from ...stats import Interval, cluster_bootstrap, max_null_p, permutation_p
+from ..features import depth_of, first_block
 from .arms import Arms
 from .cells import MOST_FOLDS
-from .power import Z_OF_POWER
+from .power import ALPHA, Z_OF_POWER
 from .rows import triple
 
 Array = NDArray[Any]
@@ -43,24 +44,25 @@ class Gap:
     min_p: float
     arrangements: int
     folds: int
+    groups: int
 
     def rows(self) -> list[dict[str, Any]]:
         """One row per depth."""
         out = []
         p, p_max = max_null_p(self.plain.estimate, self.null)
         for k, site in enumerate(self.sites):
-            row = {"site": str(site), "depth": k, **triple("acc_mc", self.memorised, k)}
+            row = {"site": str(site), "depth": depth_of(site, k), **triple("acc_mc", self.memorised, k)}
             row |= triple("acc_cb", self.baseline, k) | triple("gap", self.plain, k)
             row |= triple("gap_clamped", self.clamped, k)
             if len(self.null):
                 row |= {"p": float(p[k]), "p_max": float(p_max[k])}
-            out.append({**row, "n_groups": self.plain.groups})
+            out.append({**row, "n_groups": self.groups})
         return out
 
     def summary(self) -> dict[str, Any]:
         """Mean over transformer depths, peak, and the depth chosen inside the folds."""
         peak = int(np.argmax(self.plain.estimate))
-        start = 1 if len(self.sites) > 1 else 0
+        start = first_block(self.sites)
         null, out = self.null, {}
         for name, i in (("mean_gap", self.mean), ("mean_gap_clamped", self.mean_clamped), ("nested_gap", self.nested)):
             values = (None,) * 3 if i is None else (float(i.estimate), float(i.low), float(i.high))
@@ -69,12 +71,13 @@ class Gap:
         p_mean = float(permutation_p(self.mean.estimate, drawn))
         return {
             **out, "p_mean": p_mean if len(null) else None,
-            "peak_gap": float(self.plain.estimate[peak]), "peak_site": str(self.sites[peak]), "peak_depth": peak,
+            "peak_gap": float(self.plain.estimate[peak]), "peak_site": str(self.sites[peak]),
+            "peak_depth": depth_of(self.sites[peak], peak),
             "p_peak": float(max_null_p(self.plain.estimate, null)[1][peak]) if len(null) else None,
             "nested_sites": list(self.nested_sites), "nested_missing": self.nested_missing,
             "baseline_mean": float(self.baseline.estimate[start:].mean()),
-            "detectable": _detectable(drawn), "min_p": self.min_p, "arrangements": self.arrangements,
-            "permutations": len(null), "folds": self.folds, "groups": self.plain.groups,
+            "detectable": _detectable(drawn, self.min_p), "min_p": self.min_p, "arrangements": self.arrangements,
+            "permutations": len(null), "folds": self.folds, "groups": self.groups,
         }  # fmt: skip
 
 
@@ -84,8 +87,9 @@ def measure_gap(
 ) -> Gap:  # fmt: skip
     """The gap of given activations.
 
-    Under the null, which of a group's two held-out accuracies is the memorised one is a coin per group, the same coin
-    at every depth; probes stay as they are. (Exchanging the wordings themselves and fitting anew would test another
+    Under the null, which of a group's two held-out accuracies is the memorised one is a coin, the same coin at every
+    depth; probes stay as they are. Groups that are held out together are scored by one probe and lean the same way:
+    they share a coin, and are resampled together. (Exchanging the wordings themselves and fitting anew would test another
     null: there, wordings that are equally far from C, each in its own way, are mixed up with each other.)
 
     Raises:
@@ -101,13 +105,15 @@ def measure_gap(
         if parts is not None:
             inner.append(_inner(x, arms, parts, index, C, tol))
     table = np.stack(shares)  # [site, arm, group]
-    flips, arrangements = _flips(table.shape[2], permutations, seed)
+    fold_of = np.zeros(table.shape[2], np.int64)
+    fold_of[index] = split.of
+    flips, arrangements = _flips(fold_of, permutations, seed)
     difference = table[:, 0] - table[:, 1]
     null = flips @ difference.T / table.shape[2]
     least = max(1 / (1 + len(flips)), 1 / arrangements)
-    boot: dict[str, Any] = {"replicates": bootstrap, "level": level, "method": "t", "seed": seed}
-    start = 1 if len(features) > 1 else 0
+    boot: dict[str, Any] = {"replicates": bootstrap, "level": level, "method": "t", "seed": seed, "clusters": fold_of}
     sites, nested, named = tuple(features), None, ()
+    start = first_block(sites)
     if parts is not None:
         part_of = np.zeros(table.shape[2], np.int64)
         part_of[index] = parts
@@ -119,17 +125,18 @@ def measure_gap(
         sites, _interval(table, "memorised", boot), _interval(table, "baseline", boot), _interval(table, "plain", boot),
         _interval(table, "clamped", boot), pick(_interval(table[start:], "plain", boot, average=True), 0),
         pick(_interval(table[start:], "clamped", boot, average=True), 0), nested, named, missing, null, least,
-        arrangements, split.count,
+        arrangements, split.count, table.shape[2],
     )  # fmt: skip
 
 
-def _flips(groups: int, count: int, seed: int) -> tuple[Array, int]:
+def _flips(fold_of: Array, count: int, seed: int) -> tuple[Array, int]:
     """Signs ``[draw, group]``, and how many there are; all others than the observed ones where that is few enough."""
-    attainable = 2**groups
+    folds = int(fold_of.max()) + 1
+    attainable = 2**folds
     if attainable - 1 <= count:
-        bits = np.arange(1, attainable)[:, None] >> np.arange(groups) & 1
-        return 1.0 - 2.0 * bits, attainable
-    return np.random.default_rng(seed).choice([-1.0, 1.0], (count, groups)), attainable
+        bits = np.arange(1, attainable)[:, None] >> np.arange(folds) & 1
+        return (1.0 - 2.0 * bits)[:, fold_of], attainable
+    return np.random.default_rng(seed).choice([-1.0, 1.0], (count, folds))[:, fold_of], attainable
 
 
 def _folds(arms: Arms, folds: int | None, seed: int) -> Folds:
@@ -187,7 +194,7 @@ def _inner(x: Tensor, arms: Arms, part: Array, index: Array, C: float, tol: floa
 
 
 def _interval(table: Array, kind: str, boot: dict[str, Any], average: bool = False) -> Interval:
-    """Of ``table [site, arm, group]``, by resampling groups."""
+    """Of ``table [site, arm, group]``, by resampling the groups of whole folds."""
 
     def statistic(w: Array) -> Array:
         share = np.einsum("rg,sag->rsa", w, table) / w.sum(-1)[:, None, None]
@@ -198,9 +205,10 @@ def _interval(table: Array, kind: str, boot: dict[str, Any], average: bool = Fal
         }[kind]  # fmt: skip
         return np.asarray(value.mean(-1, keepdims=True) if average else value)
 
-    return cluster_bootstrap(statistic, np.arange(table.shape[2]), **boot)
+    own = {k: v for k, v in boot.items() if k != "clusters"}
+    return cluster_bootstrap(statistic, boot["clusters"], **own)
 
 
-def _detectable(null: Array) -> float | None:
+def _detectable(null: Array, min_p: float) -> float | None:
     """The mean gap that would be found four times in five; see `interp.memorisation.signature.power`."""
-    return float(np.quantile(null, 0.95) + Z_OF_POWER * null.std()) if len(null) else None
+    return float(np.quantile(null, 0.95) + Z_OF_POWER * null.std()) if len(null) and min_p <= ALPHA else None

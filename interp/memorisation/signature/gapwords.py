@@ -42,10 +42,12 @@ def gap_headline(parts: Sequence[Part]) -> str:
             f"{best['mean_gap_clamped']:+.2f} [{best['mean_gap_clamped_lo']:+.2f}, {best['mean_gap_clamped_hi']:+.2f}] "
             f"with the baseline clamped at chance ({peak})."
         )
-    return (
-        f"Memorised wordings are not told {than}: {number} {about}; with {best['groups']} groups a mean gap of "
-        f"{best['detectable']:.2f} would have been found 4 times in 5."
+    able = (
+        f"with {best['groups']} groups a mean gap of {best['detectable'] or 0:.2f} would have been found 4 times in 5"
     )
+    if best["detectable"] is None:
+        able = f"nothing could have been found: with {best['folds']} folds no p-value is below {best['min_p']:.2g}"
+    return f"Memorised wordings are not told {than}: {number} {about}; {able}."
 
 
 def gap_warnings(parts: Sequence[Part]) -> list[str]:

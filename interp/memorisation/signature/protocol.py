@@ -14,7 +14,7 @@ from ...sites import Site
 from ..features import read
 from ..records import Records
 from .baselines import bag_of_tokens, mean_log_p
-from .cells import Cell, family_p, one_feature, probe_cell
+from .cells import Cell, family_of, one_feature, probe_cell
 from .contrasts import contrasts_of, planted_marks, together
 from .findings import headline, warnings_of
 from .rows import cell_rows, cell_summary
@@ -111,9 +111,9 @@ def signature(
 def _report(
     cells: list[Cell], title: str | None, provenance: Any, level: float, C: float, seed: int, others: dict[str, str]
 ) -> Report:
-    family = family_p(cells, seed)
-    rows = [row for cell, p in zip(cells, family, strict=True) for row in cell_rows(cell, p)]
-    summaries = [cell_summary(cell, p) for cell, p in zip(cells, family, strict=True)]
+    family = family_of(cells, seed)
+    rows = [row for cell, f in zip(cells, family, strict=True) for row in cell_rows(cell, f)]
+    summaries = [cell_summary(cell, f) for cell, f in zip(cells, family, strict=True)]
     meta = {
         "cells": summaries, "ci_level": level, "ci_method": cells[0].trained.auc.method, "C": C,
         "controls": others, "unit": "groups of records", "dose_trend": dose_trend(cells),

@@ -6,31 +6,30 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...probes import CVResult
-from .cells import Cell
+from ..features import depth_of
+from .cells import Cell, Family
 from .power import detectable, least_detectable
 
-Array = NDArray[Any]
 
-
-def cell_rows(cell: Cell, family: Array) -> list[dict[str, Any]]:
+def cell_rows(cell: Cell, family: Family) -> list[dict[str, Any]]:
     """One row per depth; ``None`` stands for what was not measured."""
-    trained, able = cell.trained, detectable(cell.trained.null)
+    trained = cell.trained
+    able = detectable(trained.null, critical=family.critical, min_p=trained.permutations.min_p)
     paired = bool(np.any(cell.contrast.units != ""))
     rows = []
     for k, site in enumerate(trained.sites):
         row: dict[str, Any] = {
             "contrast": cell.contrast.name, "dose": _plain(cell.contrast.dose), "mark": cell.mark, "site": str(site),
-            "depth": k, **triple("auc", trained.auc, k), **triple("acc", trained.accuracy, k),
+            "depth": depth_of(site, k), **triple("auc", trained.auc, k), **triple("acc", trained.accuracy, k),
             "oriented": float(cell.oriented[k]), "pairs": _known(cell.concordance[k]) if paired else None,
         }  # fmt: skip
         if len(trained.null):
             row |= {
                 "null_auc_lo": float(np.quantile(trained.null[:, k], 0.05)),
                 "null_auc_hi": float(np.quantile(trained.null[:, k], 0.95)),
-                "p": float(trained.p[k]), "p_max": float(trained.p_max[k]), "p_family": float(family[k]),
+                "p": float(trained.p[k]), "p_max": float(trained.p_max[k]), "p_family": float(family.p[k]),
                 "p_oriented": float(cell.p_oriented[k]),
             }  # fmt: skip
         for name, control in cell.controls.items():
@@ -42,7 +41,7 @@ def cell_rows(cell: Cell, family: Array) -> list[dict[str, Any]]:
     return rows
 
 
-def cell_summary(cell: Cell, family: Array) -> dict[str, Any]:
+def cell_summary(cell: Cell, family: Family) -> dict[str, Any]:
     """The cell as a whole: its peak, the depth chosen inside the folds, its controls and baselines."""
     trained, drawn = cell.trained, cell.trained.permutations
     best = trained.best
@@ -50,13 +49,13 @@ def cell_summary(cell: Cell, family: Array) -> dict[str, Any]:
         "contrast": cell.contrast.name, "dose": _plain(cell.contrast.dose), "mark": cell.mark,
         "peak_site": str(trained.sites[best]), "peak_auc": float(trained.auc.estimate[best]),
         "null_max_auc_95": _known(trained.null_max()), "highest_auc_hi": float(trained.auc.high.max()),
-        "p_max": _known(cell.p_nested), "p_family": _known(float(np.min(family))),
+        "p_max": _known(cell.p_nested), "p_family": _known(float(np.min(family.p))),
         "p_oriented": _known(float(np.min(cell.p_oriented))) if len(trained.null) else None,
         **quoted(trained),
         "permutations": len(drawn.labels), "arrangements": _size(drawn.attainable), "min_p": drawn.min_p,
         "permutation_scheme": drawn.scheme, "folds": trained.folds.count, "groups": trained.auc.groups,
         "units": cell.contrast.n_units, "unit": cell.contrast.unit, "n": len(cell.contrast.truth),
-        "detectable": _known(least_detectable(trained.null)),
+        "detectable": _known(least_detectable(trained.null, family.critical, drawn.min_p)),
     }  # fmt: skip
     for name, control in cell.controls.items():
         out |= {f"{name}_peak_auc": float(control.auc.estimate.max()), f"{name}_p_max": _known(cell.p_of(name))}

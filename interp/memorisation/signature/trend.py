@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...stats import permutation_p
+from ..features import first_block
 
 Array = NDArray[Any]
 DRAWS = 1999
@@ -45,8 +46,9 @@ def dose_trend(cells: Sequence[Any]) -> list[dict[str, Any]]:
         own = sorted(own, key=lambda c: c.contrast.dose)
         if len(own) < 3 or not all(len(c.trained.null) for c in own):
             continue
-        values = np.array([c.trained.auc.estimate[1:].mean() for c in own])
-        found = rising(values, [c.trained.null[:, 1:].mean(1) for c in own], np.arange(len(own), dtype=float))
+        start = first_block(own[0].trained.sites)
+        values = np.array([c.trained.auc.estimate[start:].mean() for c in own])
+        found = rising(values, [c.trained.null[:, start:].mean(1) for c in own], np.arange(len(own), dtype=float))
         out.append({"contrast": name, "mark": mark, "doses": [_plain(c.contrast.dose) for c in own], **found})
     return out
 
