@@ -89,8 +89,8 @@ def measure_gap(
 
     Under the null, which of a group's two held-out accuracies is the memorised one is a coin, the same coin at every
     depth; probes stay as they are. Groups that are held out together are scored by one probe and lean the same way:
-    they share a coin, and are resampled together. (Exchanging the wordings themselves and fitting anew would test another
-    null: there, wordings that are equally far from C, each in its own way, are mixed up with each other.)
+    they share a coin, and are resampled together. (Exchanging the wordings themselves and fitting anew would test
+    another null: there, wordings that are equally far from C, each in its own way, are mixed up with each other.)
 
     Raises:
         SplitError: groups that allow no honest split.

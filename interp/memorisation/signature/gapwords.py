@@ -42,11 +42,11 @@ def gap_headline(parts: Sequence[Part]) -> str:
             f"{best['mean_gap_clamped']:+.2f} [{best['mean_gap_clamped_lo']:+.2f}, {best['mean_gap_clamped_hi']:+.2f}] "
             f"with the baseline clamped at chance ({peak})."
         )
-    able = (
-        f"with {best['groups']} groups a mean gap of {best['detectable'] or 0:.2f} would have been found 4 times in 5"
-    )
     if best["detectable"] is None:
         able = f"nothing could have been found: with {best['folds']} folds no p-value is below {best['min_p']:.2g}"
+    else:
+        gap = f"a mean gap of {best['detectable']:.2f}"
+        able = f"with {best['groups']} groups {gap} would have been found 4 times in 5"
     return f"Memorised wordings are not told {than}: {number} {about}; {able}."
 
 
