@@ -123,13 +123,14 @@ def control_claims(report: Report, found: Sequence[Cell]) -> list[Row]:
     for control, name in (("never", "the never-trained model"), ("untrained", "random weights")):
         have = [c for c in found if c.get(f"{control}_p_max") is not None]
         if have:
+            # Uncorrected: several looks may alarm for nothing, but none is to be excused for its company.
             worst = min(have, key=lambda c: c[f"{control}_p_max"])
             p = worst[f"{control}_p_max"]
-            # Each control is looked at in several cells, and the worst is shown.
-            p = min(1.0, p * len(have))
+            looks = "" if len(have) == 1 else f"; the lowest p of {len(have)} parts of the table"
             rows.append(claim(
                 f"The same with {name}{place(worst)} (peak AUC)", worst[f"{control}_peak_auc"],
-                f"the model: {worst['peak_auc']:.2f}", NOTHING if p > ALPHA else ALARM, p, holds=bool(p <= ALPHA),
+                f"the model: {worst['peak_auc']:.2f}{looks}", ALARM if _alarms(worst, control) else NOTHING, p,
+                holds=_alarms(worst, control),
             ))  # fmt: skip
     best = max(found, key=lambda c: c["peak_auc"])
     same = [r for r in report.rows if all(r[k] == best[k] for k in ("contrast", "dose", "mark")) and r["depth"] == 0]
@@ -233,7 +234,7 @@ def _signature_words(cells: Sequence[Cell]) -> str:
     text = f"a linear probe tells {what} apart{place(best)} (AUC {value:.2f}, p = {best['p_max']:.2g})"
     alike = [
         word for key, word in (("never", "the never-trained model"), ("untrained", "a model with random weights"))
-        if any((c.get(f"{key}_p_max") or 1.0) * len(found) <= ALPHA for c in found)
+        if any(_alarms(c, key) for c in found)
     ]  # fmt: skip
     placebo = [c for c in own if c["dose"] == 0 and is_found(c)]
     if alike or placebo:
@@ -247,6 +248,12 @@ def _signature_words(cells: Sequence[Cell]) -> str:
     if any(c["dose"] == 0 for c in own):
         checked.append("dose 0")
     return text + (f", and finds nothing with {', '.join(checked)}" if checked else "")
+
+
+def _alarms(cell: Cell, control: str) -> bool:
+    """Whether a control shows it too."""
+    p = cell.get(f"{control}_p_max")
+    return p is not None and p <= ALPHA
 
 
 def _able(what: str, value: float) -> str:

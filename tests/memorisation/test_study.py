@@ -164,6 +164,15 @@ def test_a_control_that_shows_it_too(changes, words):
     assert "something, which needs another explanation" in verdicts(cell(**changes)).values()
 
 
+def test_many_findings_excuse_no_control():
+    cells = [cell(dose=d) for d in (8, 32, 128)] + [cell(never_p_max=0.03)]
+    said = headline({"signature": signature_of(*cells)}, "tiny")
+    assert said.endswith("but so it does with the never-trained model: it need not be memory.")
+    (row,) = [r for r in claims({"signature": signature_of(*cells)}) if "with the never-trained model" in r["claim"]]
+    assert (row["p"], row["holds"], row["verdict"]) == (0.03, True, "something, which needs another explanation")
+    assert row["null"] == "the model: 0.70; the lowest p of 4 parts of the table"
+
+
 def test_a_placebo_that_shows_it_too():
     said = headline({"signature": signature_of(cell(dose=0), cell())}, "tiny")
     assert said.endswith("but so it does with dose 0, where neither twin was seen: it need not be memory.")
