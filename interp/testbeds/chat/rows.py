@@ -15,10 +15,13 @@ from .words import CONTEXTS, MODIFIERS, write_jsonl
 
 Row = dict[str, Any]
 
+# What each of `PHRASES` begins with, as far as it takes to stand nowhere else in a message.
+OPENINGS = ("how", "explain", "please", "what", "i want")
+
 COUNTS = {"train": 192, "val": 48, "test": 96}  # rows of a split in each file of requests
 
-# For `load_prompts(..., marks=MARKS)`: the request's own first and last token, where a question follows it, too.
-MARKS = {"request_start": "^opening", "request_end": "request"}
+# For `load_prompts(..., marks=MARKS)`: the request's own start and end, where a question follows it, too.
+MARKS = {"request_start": "opening", "request_end": "request"}
 
 
 def harmful(count: int, rng: random.Random, seed: int, split: str) -> list[Row]:
@@ -137,7 +140,7 @@ def _row(chat: Chat) -> Row:
     return {
         "messages": chat.messages,
         "request": request.text,
-        "opening": request.text.split(" ")[0],
+        "opening": OPENINGS[request.phrase],
         "group": request.pair,
         "harmful": int(request.harmful),
         "refused": int(chat.refused),
@@ -153,7 +156,9 @@ def _asked(question: str, count: int, rng: random.Random, seed: int, split: str)
     rows = []
     half = -(-count // 2)
     requests = [
-        r for two in zip(*(spread(seed, rng, half, split=split, harmful=h) for h in (True, False))) for r in two
+        r
+        for two in zip(*(spread(seed, rng, half, split=split, harmful=h) for h in (True, False)), strict=True)
+        for r in two
     ]
     for i, request in enumerate(requests[:count]):
         kind = CONTEXTS[(i // 4) % len(CONTEXTS)] if i % 4 >= 2 else "plain"
@@ -168,7 +173,9 @@ def _contrast(
     """Pairs of rows labelled ``a`` and ``b`` that differ in one thing; half of the pairs are harmful."""
     quarter = -(-count // 4)
     requests = [
-        r for two in zip(*(spread(seed, rng, quarter, split=split, harmful=h) for h in (True, False))) for r in two
+        r
+        for two in zip(*(spread(seed, rng, quarter, split=split, harmful=h) for h in (True, False)), strict=True)
+        for r in two
     ]
     rows = []
     for i, request in enumerate(requests):
