@@ -15,6 +15,7 @@ from .signature.power import ALPHA
 Row = dict[str, Any]
 Cell = Mapping[str, Any]
 NOTHING, ALARM = "nothing, as it should be", "something, which needs another explanation"
+NOT_TESTED = "not tested (no permutations)"
 
 
 def claims(reports: Mapping[str, Report]) -> list[Row]:
@@ -43,6 +44,14 @@ def claim(
         "claim": text, "value": value, "value_lo": low, "value_hi": high, "null": null, "p": p, "verdict": verdict,
         "holds": holds,
     }  # fmt: skip
+
+
+def untested(part: Cell, p: float | None) -> str | None:
+    """Why nothing can be said about a part of a study, found or not found; ``None`` where something can."""
+    if p is None:
+        return NOT_TESTED
+    least = part["min_p"]
+    return f"cannot be tested: with {part['groups']} groups no p-value is below {least:.2g}" if least > ALPHA else None
 
 
 def top_of(report: Report) -> tuple[Cell | None, Cell | None]:
@@ -88,8 +97,10 @@ def signature_claims(report: Report) -> list[Row]:
     cells, rows = report.meta["cells"], []
     first = cells[0]["contrast"]
     for cell in cells:
-        placebo = cell["dose"] == 0 and cell["contrast"] == "twins"
-        if is_found(cell):
+        placebo, silent = cell["dose"] == 0 and cell["contrast"] == "twins", untested(cell, cell["p_max"])
+        if silent is not None:
+            verdict = silent
+        elif is_found(cell):
             verdict = ALARM if placebo else "found"
         elif is_hint(cell):
             verdict = f"a hint: {p_words(cell)}"
@@ -103,7 +114,7 @@ def signature_claims(report: Report) -> list[Row]:
         rows.append(claim(
             f"A probe tells {WORDS[cell['contrast']]} apart{place(cell)} (AUC)", cell[name],
             "none" if luck is None else f"permuted labels, best depth: {luck:.2f} (95 %)", verdict, cell["p_max"],
-            cell.get(f"{name}_lo"), cell.get(f"{name}_hi"), is_found(cell),
+            cell.get(f"{name}_lo"), cell.get(f"{name}_hi"), None if silent else is_found(cell),
         ))  # fmt: skip
     found = [c for c in cells if is_found(c) and c["contrast"] == first and c["dose"] != 0]
     if found:
@@ -155,7 +166,7 @@ def control_claims(report: Report, found: Sequence[Cell]) -> list[Row]:
 
 def gap_claim(part: Cell, never: bool = False) -> Row:
     """Is M further from C than the baseline?"""
-    where, holds = gap_place(part), gap_found(part)
+    where, holds, silent = gap_place(part), gap_found(part), untested(part, part["p_mean"])
     clamped = f"{part['mean_gap_clamped']:+.2f} with the baseline clamped at chance"
     lucky = part["p_mean"] is None or part["p_mean"] > ALPHA
     able = "" if not lucky or part["detectable"] is None else _able("a mean gap", part["detectable"])
@@ -164,8 +175,8 @@ def gap_claim(part: Cell, never: bool = False) -> Row:
     return claim(
         f"{who} are told from paraphrases better than {BASELINES[part['baseline']]}{where} (mean gap)",
         part["mean_gap"], "a coin per group says which accuracy is which",
-        f"{found if holds else not_found}; {clamped}{able}",
-        part["p_mean"], part["mean_gap_lo"], part["mean_gap_hi"], holds,
+        f"{silent or (found if holds else not_found)}; {clamped}{able}",
+        part["p_mean"], part["mean_gap_lo"], part["mean_gap_hi"], None if silent else holds,
     )  # fmt: skip
 
 
@@ -175,12 +186,14 @@ def transfer_claims(report: Report) -> list[Row]:
     for part in report.meta["parts"]:
         if part["train"] == part["test"]:
             continue
-        holds = part["p_max"] is not None and part["p_max"] <= ALPHA
+        silent = untested(part, part["p_max"])
+        holds = None if silent else bool(part["p_max"] <= ALPHA)
         able = "" if part["detectable"] is None else _able("an AUC", part["detectable"])
         dose = "" if part["dose"] is None else f", dose {part['dose']}"
         rows.append(claim(
             f"A probe of the {part['train']} model reads the {part['test']} one at {part['mark']}{dose} (peak AUC)",
-            part["peak_auc"], "permuted labels, best depth", "carries over" if holds else f"does not carry over{able}",
+            part["peak_auc"], "permuted labels, best depth",
+            silent or ("carries over" if holds else f"does not carry over{able}"),
             part["p_max"], part["peak_auc_lo"], part["peak_auc_hi"], holds,
         ))  # fmt: skip
     return rows
@@ -227,6 +240,9 @@ def _signature_words(cells: Sequence[Cell]) -> str:
     own = [c for c in cells if c["contrast"] == first]
     found = [c for c in own if is_found(c) and c["dose"] != 0]
     what = WORDS[first]
+    silent = [untested(c, c["p_max"]) for c in own]
+    if all(silent):
+        return f"whether a linear probe tells {what} apart: {silent[-1]}"
     if not found:
         return f"no depth tells {what} apart better than permuted labels do ({power_sentence(own)})"
     best = max(found, key=lambda c: c["nested_auc"] or c["peak_auc"])

@@ -178,6 +178,31 @@ def test_a_placebo_that_shows_it_too():
     assert said.endswith("but so it does with dose 0, where neither twin was seen: it need not be memory.")
 
 
+def test_what_was_not_tested_is_not_called_nothing():
+    bare = {"p_max": None, "p_family": None, "null_max_auc_95": None, "detectable": None, "min_p": 1.0}
+    cells = [cell(dose=0) | bare, cell() | bare]
+    assert headline({"signature": signature_of(*cells)}, "tiny") == (
+        "whether a linear probe tells trained and never-seen twins apart: not tested (no permutations)."
+    )
+    rows = claims({"signature": signature_of(*cells)})
+    assert {(row["verdict"], row["holds"]) for row in rows} == {("not tested (no permutations)", None)}
+    few = cell(p_max=0.25, min_p=0.25, groups=3, detectable=None)
+    assert headline({"signature": signature_of(few)}, "tiny").endswith(
+        "cannot be tested: with 3 groups no p-value is below 0.25."
+    )
+    assert {row["holds"] for row in claims({"signature": signature_of(few)})} == {None}
+
+
+def test_a_study_without_permutations_claims_nothing(model, rows):
+    parts = [r for r in rows if r["dose"] == 8]
+    found = memorisation(model, load_records(parts, model.tokenizer), injected=model, untrained=False, permutations=0)
+    silent = [r for r in found.summary.rows if r["verdict"].startswith("not tested (no permutations)")]
+    assert {r["claim"].split()[0] for r in silent} == {"A", "Memorised"}
+    assert len(silent) == 3 + 2 + 2  # signature: twins, M-C, C-B; gap, gap-twins; transfer there and back
+    assert {r["holds"] for r in silent} == {None}
+    assert "not tested (no permutations)" in found.summary.headline
+
+
 def test_one_dose_of_many_and_groups_that_lean():
     assert "a hint: p = 0.005, 0.2 over the whole table" in verdicts(cell(p_family=0.2)).values()
     assert "a hint: p = 0.03, 0.2 over the whole table" in verdicts(cell(dose=0, p_max=0.03, p_family=0.2)).values()
