@@ -13,7 +13,9 @@ from interp.errors import PromptError, SplitError, StatisticsError
 from interp.memorisation import load_records
 from interp.memorisation.erasure import Contrast, contrast_of, judge, verdict
 from interp.memorisation.erasure.behaviour import neutral_costs, planted_records, recall
+from interp.memorisation.erasure.contrast import LEAST_GROUPS
 from interp.memorisation.erasure.halves import attack_halves, best_site, fresh_scores
+from interp.memorisation.erasure.rows import attack_fields, headline, warnings_of
 from interp.memorisation.erasure.treatment import Treatment, erase_every_depth, fold_everywhere
 from interp.memorisation.erasure.words import words
 from interp.prompts import PromptSet, load_prompts
@@ -152,8 +154,8 @@ def _planted(n_groups: int, strength: float, seed: int = 0) -> tuple[torch.Tenso
     return torch.from_numpy(x), Contrast("twins", prompts, truth, np.repeat(np.arange(n_groups), 8))
 
 
-def _attacked(strength: float, seed: int, suite: tuple[str, ...], permutations: int):
-    made = [_planted(8, strength, seed=2 * seed + k) for k in range(2)]
+def _attacked(strength: float, seed: int, suite: tuple[str, ...], permutations: int, n_groups: int = 8):
+    made = [_planted(n_groups, strength, seed=2 * seed + k) for k in range(2)]
     features, parts = [{HERE: x} for x, _ in made], [part for _, part in made]
     return attack_halves(features, parts, suite=suite, permutations=permutations, seed=seed)
 
@@ -167,6 +169,50 @@ def test_attackers_find_a_planted_signal_and_nothing_in_noise():
     assert np.mean(np.array(ps) <= 0.05) <= 0.2  # 20 draws at 5 %: 5 or more has a chance of .003
 
 
+def _with_one_label_each(seed: int) -> tuple[torch.Tensor, Contrast]:
+    """Five groups of which each has one label: ten arrangements."""
+    x, part = _planted(5, 0.0, seed)
+    truth = np.repeat([True, True, True, False, False], 8)
+    return x + 5 * torch.from_numpy(truth)[:, None], Contrast("twins", part.prompts, truth, part.groups)
+
+
+def test_where_nothing_could_have_been_found_no_power_is_promised():
+    for made, least in (
+        ([_planted(4, 9.0, seed=k) for k in range(2)], 1 / 16),
+        ([_with_one_label_each(k) for k in range(2)], 1 / 10),
+    ):
+        features, parts = [{HERE: x} for x, _ in made], [part for _, part in made]
+        found = attack_halves(features, parts, suite=("logistic C=1",), permutations=39, folds=5)
+        assert found.auc > 0.95
+        assert found.p >= found.min_p >= least > 0.05
+        assert np.isnan(found.detectable)
+        row = {**NUMBERS, **attack_fields(found)}
+        assert (row["attack_min_p"], row["detectable_auc"]) == (found.min_p, None)
+        assert words(row, row) == "signature: nothing could have been found; recall kept"
+        table = [{**row, "method": "none"}, {**row, "in_sample_acc": 0.5, "verdict": "x"}]
+        assert headline(table).startswith(f"Nothing could have been found: no p-value below {found.min_p:.2g}")
+        [note] = warnings_of(table, parts)
+        assert "Verdicts on the signature say nothing" in note
+
+
+def test_the_least_p_is_what_a_strong_signal_gets():
+    for seed in range(4):
+        made = [_planted(5, 9.0, seed=2 * seed + k) for k in range(2)]
+        features, parts = [{HERE: x} for x, _ in made], [part for _, part in made]
+        found = attack_halves(features, parts, suite=("logistic C=1",), permutations=39, seed=seed)
+        assert found.p == found.min_p
+        assert found.min_p in (1 / 32, 2 / 32)
+        assert np.isnan(found.detectable) == (found.min_p > 0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_groups", "strength"), [(5, 1.4), (8, 1.0)])
+def test_what_is_called_detectable_is_found_four_times_in_five(n_groups, strength):
+    found = [_attacked(strength, seed, FAST["suite"], 39, n_groups) for seed in range(80)]
+    assert np.mean([f.auc for f in found]) == pytest.approx(np.nanmean([f.detectable for f in found]), abs=0.03)
+    assert 0.68 <= np.mean([f.p <= 0.05 for f in found]) <= 0.95
+
+
 def test_the_best_site_is_where_the_signal_is():
     x, part = _planted(8, 2.0)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -176,7 +222,8 @@ def test_the_best_site_is_where_the_signal_is():
 
 
 NUMBERS = {
-    "method": "x", "attack_p": 0.5, "attack_auc": 0.6, "detectable_auc": 0.7, "exact_before": 1.0, "exact_after": 1.0,
+    "method": "x", "attack_p": 0.5, "attack_auc": 0.6, "detectable_auc": 0.7, "attack_min_p": 0.025,
+    "exact_before": 1.0, "exact_after": 1.0,
     "loss_before": 1.0, "loss_after": 1.0, "kl": 0.0,
 }  # fmt: skip
 
@@ -213,9 +260,32 @@ def test_what_cannot_be_judged_is_refused(model, records, neutral):
         verdict(model, records, ["mean"], neutral=neutral, dose=7)
     with pytest.raises(PromptError, match="'C-C'"):
         verdict(model, records, ["mean"], neutral=neutral, contrast="C-C")
-    few = records.select(np.isin(records.prompts.groups, np.unique(records.prompts.groups)[-4:]))
-    with pytest.raises(SplitError, match="4 groups"):
+    few = records.select(np.isin(records.prompts.groups, np.unique(records.prompts.groups)[-9:]))
+    with pytest.raises(SplitError, match=r"9 groups .* in 16 ways, .* below 0.062 .* 10 groups or more"):
         verdict(model, few, ["mean"], neutral=neutral)
+
+
+def test_ten_groups_are_the_fewest_by_which_anything_can_be_found():
+    for count in (9, 10):
+        _, part = _planted(count, 0.0)
+        if count < LEAST_GROUPS:
+            with pytest.raises(SplitError, match="9 groups are too few"):
+                part.halves(seed=0)
+        else:
+            halves = part.halves(seed=0)
+            assert [half.n_groups for half in halves] == [5, 5]
+            assert 2 / 2**5 > 0.05 >= 1 / 2**5  # both halves would have to be mirror images at once
+
+
+def test_records_without_recall_marks_are_read_at_their_end(model, neutral):
+    lines = [json.loads(line) for line in (BED / "records.jsonl").read_text().splitlines()]
+    plain = [{k: v for k, v in row.items() if not k.startswith("recall_")} for row in lines if row["dose"] == 512]
+    records = load_records([row for row in plain if row["pool"] == "M"], model.tokenizer)
+    assert not records.recall_marks
+    options = {**FAST, "suite": ("logistic C=1",), "attack_permutations": 0}
+    found = judge(model, records, ["mean"], neutral=neutral, **options)
+    assert found.report.meta["mark"] == "last"
+    assert found.report.title.endswith("in 'memory', read at last")
 
 
 def test_wordings_as_the_contrast(model, records, neutral):

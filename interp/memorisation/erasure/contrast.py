@@ -18,6 +18,8 @@ from ..records import PLANTED, TRAINED, Records
 Array = NDArray[Any]
 TWINS = "twins"
 KINDS = (TWINS, "M-C")
+LEAST_GROUPS = 10
+"""Five in each half, whose labels can be swapped in 2^5 ways; with four, no p-value is below 1/16."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +51,14 @@ class Contrast:
         """Two halves of the groups; each is a contrast of its own.
 
         Raises:
-            SplitError: fewer than eight groups, of which no half could be fitted on and no half judged.
+            SplitError: fewer than ten groups, of which a half has too few to find anything by.
         """
-        if self.n_groups < 8:
+        if self.n_groups < LEAST_GROUPS:
+            half = self.n_groups // 2
             raise SplitError(
-                f"{self.n_groups} groups are too few: an eraser is fitted on half of them and judged by probes that "
-                "are trained and tested on the other half, which takes eight groups or more"
+                f"{self.n_groups} groups are too few: an eraser is fitted on half of them and judged by the other, and "
+                f"the labels of {half} groups can be swapped in {2**half} ways, so that no p-value would be below "
+                f"{1 / 2**half:.2g} and nothing could be found; give {LEAST_GROUPS} groups or more"
             )
         half = grouped_folds(self.truth, self.groups, 2, seed=seed)
         return self.select(half.test(0)), self.select(half.test(1))

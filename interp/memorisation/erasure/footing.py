@@ -178,6 +178,6 @@ class Footing:
         provenance = self.model.provenance(
             prompts=prompts.hash, command=command, seed=self.seed, tokenizer=source.tokenizer, bos=source.bos_summary
         )
-        what = "trained against untrained twins" if meta["contrast"] == TWINS else "wording M against C"
-        title = f"Erasing what tells {what} at {self.mark}"
+        what = "trained from untrained twins" if meta["contrast"] == TWINS else "wording M from C"
+        title = f"Erasing what tells {what} in {self.model.id!r}, read at {self.mark}"
         return Report("erasure", title, headline(rows), rows, provenance, warnings_of(rows, self.parts), meta)

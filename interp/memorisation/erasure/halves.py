@@ -17,7 +17,9 @@ from ...probes.crossfit import held_out_scores
 from ...sites import Site
 from ...splits import leave_one_group_out
 from ...stats import auc, cluster_bootstrap, max_null_p
+from ..signature.power import Z_OF_POWER
 from .contrast import Contrast
+from .words import ALPHA
 
 Array = NDArray[Any]
 
@@ -78,22 +80,27 @@ class Pooled:
 class Attacked:
     """The best of a suite of attackers over sites, and what the best of as many reads from permuted labels.
 
-    ``name`` and ``site`` are picked by looking; ``p`` compares with the best on each permutation. ``chance`` is the
-    0.95 quantile of those, ``spread`` their standard deviation. NaN without permutations.
+    ``name`` and ``site`` are picked by looking; ``p`` compares with the best on each permutation, and ``min_p`` is the
+    least that could come out. ``chance`` is the 0.95 quantile of those, ``spread`` their standard deviation. NaN
+    without permutations.
     """
 
     name: str
     site: Site
     auc: float
     p: float
+    min_p: float
     chance: float
     spread: float
     table: tuple[dict[str, Any], ...]
 
     @property
     def detectable(self) -> float:
-        """AUC of the best attacker that this design finds in four cases of five: ``chance`` and .84 of ``spread``."""
-        return min(1.0, self.chance + 0.8416 * self.spread)
+        """AUC of the best attacker that this design finds in four cases of five; NaN where it can find nothing.
+
+        `Z_OF_POWER` of ``spread`` above ``chance``, as for the signature.
+        """
+        return float("nan") if not self.min_p <= ALPHA else min(1.0, self.chance + Z_OF_POWER * self.spread)
 
 
 def attack_halves(
@@ -111,6 +118,7 @@ def attack_halves(
     """
     observed: dict[tuple[Site, str], float] = {}
     null: dict[tuple[Site, str], Array] = {}
+    labels: list[Array] = []  # the same at every site
     for site in features[0]:
         found = [
             attack(
@@ -119,6 +127,7 @@ def attack_halves(
             )
             for k, (rows, part) in enumerate(zip(features, parts, strict=True))
         ]  # fmt: skip
+        labels = [f.permutations.labels for f in found]
         count = min(len(f.null) for f in found)
         for a, name in enumerate(suite):
             observed[site, name] = float(np.mean([f.readings[a].auc for f in found]))
@@ -126,9 +135,21 @@ def attack_halves(
     keys = list(observed)
     values, drawn = np.array([observed[k] for k in keys]), np.stack([null[k] for k in keys], axis=1)
     top = int(values.argmax())
-    p, chance, spread = np.full(len(keys), np.nan), float("nan"), float("nan")
+    p, least, chance, spread = np.full(len(keys), np.nan), float("nan"), float("nan"), float("nan")
     if len(drawn):
-        p = max_null_p(values, drawn)[1]
+        p, least = max_null_p(values, drawn)[1], _least_p(parts, labels, len(drawn))
         chance, spread = float(np.quantile(drawn.max(1), 0.95)), float(drawn.max(1).std())
     table = tuple({"site": str(s), "attacker": n, "auc": observed[s, n]} for s, n in keys)
-    return Attacked(keys[top][1], keys[top][0], float(values[top]), float(p[top]), chance, spread, table)
+    return Attacked(keys[top][1], keys[top][0], float(values[top]), float(p[top]), least, chance, spread, table)
+
+
+def _least_p(parts: Sequence[Contrast], labels: Sequence[Array], count: int) -> float:
+    """The least p-value that can come out: a labelling whose halves are the observed ones or their mirror images ties.
+
+    (A probe learns either sign.)
+    """
+    same = np.ones(count, bool)
+    for part, drawn in zip(parts, labels, strict=True):
+        apart = (drawn[:count] != part.truth).mean(1)
+        same &= (apart == 0) | (apart == 1)
+    return float((1 + same.sum()) / (1 + count))

@@ -15,11 +15,11 @@ from .words import ALPHA
 
 def attack_fields(found: Attacked) -> dict[str, Any]:
     """The best attacker and what it is worth; ``None`` without permutations."""
-    known = not np.isnan(found.p)
+    known, able = not np.isnan(found.p), not np.isnan(found.detectable)
     return {
         "attack": found.name, "attack_site": str(found.site), "attack_auc": found.auc,
         "attack_p": found.p if known else None, "chance_auc": found.chance if known else None,
-        "detectable_auc": found.detectable if known else None,
+        "attack_min_p": found.min_p if known else None, "detectable_auc": found.detectable if able else None,
     }  # fmt: skip
 
 
@@ -56,6 +56,11 @@ def headline(rows: Sequence[dict[str, Any]]) -> str:
     none, others = rows[0], rows[1:]
     if none["attack_p"] is None:
         return f"{len(others)} erasers compared; without permutations nothing is said about the signature."
+    if none["attack_min_p"] > ALPHA:
+        return (
+            f"Nothing could have been found: no p-value below {none['attack_min_p']:.2g} can come out of halves of "
+            "these records, so nothing is shown about erasing."
+        )
     if none["attack_p"] > ALPHA:
         return (
             f"The signature cannot be read even without an eraser (best AUC {none['attack_auc']:.2f}, "
@@ -76,7 +81,12 @@ def warnings_of(rows: Sequence[dict[str, Any]], parts: Sequence[Contrast]) -> li
             "In-sample readings below chance are made by the erasers themselves (docs/methods/below-chance.md); they "
             "say nothing about what was erased."
         )
-    if rows[0]["attack_p"] is not None and rows[0]["attack_p"] > ALPHA:
-        few = min(p.n_groups for p in parts)
+    few, first = min(p.n_groups for p in parts), rows[0]
+    if first["attack_p"] is not None and first["attack_min_p"] > ALPHA:
+        notes.append(
+            f"With half of the groups ({few}) no p-value is below {first['attack_min_p']:.2g}: the labels can be "
+            "arranged in too few ways. Verdicts on the signature say nothing."
+        )
+    elif first["attack_p"] is not None and first["attack_p"] > ALPHA:
         notes.append(f"Half of the groups ({few}) do not show the signature before anything is erased.")
     return notes

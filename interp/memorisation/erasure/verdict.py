@@ -12,6 +12,7 @@ from ...report import Report
 from ...run.progress import Progress
 from ...sites import Site
 from ..records import Records
+from ..signature.contrasts import planted_marks
 from .contrast import Contrast
 from .footing import Footing
 from .methods import CHEAP, RANDOM, check_permutations, checked_methods
@@ -61,7 +62,7 @@ def judge(
     methods: Sequence[str] = CHEAP,
     *,
     neutral: PromptSet,
-    mark: str = "recall",
+    mark: str | None = None,
     dose: Any = None,
     contrast: str | None = None,
     sites: Sequence[Site | str] | None = None,
@@ -87,7 +88,7 @@ def judge(
         methods: names in `METHODS`; ``none`` is added. By default those that train nothing. ``random`` has the
             largest rank of the other closed-form ones.
         neutral: texts that have nothing to do with the records.
-        mark: where it is read, see `interp.memorisation.read`.
+        mark: where it is read, see `interp.memorisation.read`; by default the recall marks, else the last token.
         dose: of the records; by default the highest.
         contrast: ``"twins"`` or ``"M-C"``; by default what the records have.
         sites: that attackers look at; by default the output of every block.
@@ -99,7 +100,7 @@ def judge(
     Raises:
         StatisticsError: a method that does not exist.
         PromptError: a contrast, dose or mark that the records lack; fewer than two neutral texts.
-        SplitError: too few groups.
+        SplitError: fewer than ten groups.
     """
     wanted = checked_methods(methods)
     check_permutations(attack_permutations, ALPHA)
@@ -109,7 +110,7 @@ def judge(
         neutral,
         contrast,
         dose,
-        mark,
+        planted_marks(records)[0] if mark is None else mark,
         sites,
         suite,
         attack_permutations,

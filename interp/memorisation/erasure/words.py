@@ -12,7 +12,8 @@ GONE, WEAKER = 0.05, 0.9
 RULES = (
     f"Signature: 'still readable' where the best attacker has p <= {ALPHA:g} against the best of the suite on permuted "
     "labels; else 'not readable by this suite', with the AUC that it would find in four cases of five. 'not readable "
-    "before' where that is so without any eraser: then nothing is shown.",
+    "before' where that is so without any eraser: then nothing is shown. Where the least p-value that can come out is "
+    f"above {ALPHA:g}, nothing could have been found.",
     f"Recall, of records whose groups the eraser did not see: 'gone' where exact recall is at most {GONE:g} of what it "
     f"was, 'weaker' below {WEAKER:g} of it, else 'kept'.",
     f"Model: 'damaged' where the loss on neutral text rises by more than {LOSS_UP:.0%}, or KL to the original exceeds "
@@ -43,6 +44,8 @@ def _signature(row: Mapping[str, Any], before: Mapping[str, Any]) -> str:
     still = "" if row["method"] == "none" else "still "
     if p <= ALPHA:
         return f"signature {still}readable"
+    if row["detectable_auc"] is None:
+        return "signature: nothing could have been found"
     if row["method"] == "none":
         return f"signature not readable (finds AUC {row['detectable_auc']:.2f})"
     if before["attack_p"] is not None and before["attack_p"] > ALPHA:
