@@ -1,0 +1,111 @@
+"""``Prober``: how much a state looks like that before a refusal, fitted at the token that ends thinking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ...errors import PromptError, SplitError
+from ...probes import Probe
+from ...prompts import PromptSet
+from ...run import capture
+from ...sites import Site
+from .contributions import Norm, normed
+
+if TYPE_CHECKING:
+    from ...models import Model
+
+CLASSES = ("accepted", "refused")
+_TOKENS = 8192  # whose rows are in memory at once
+
+
+@dataclass(frozen=True, eq=False)
+class Prober:
+    """A linear probe of refusal, and whether it reads the stream as it is or through the model's final norm."""
+
+    probe: Probe
+    norm: Norm
+
+    @property
+    def weights(self) -> Float[Tensor, " d"]:
+        """What multiplies the state; with the probe's bias it gives the log odds of a refusal."""
+        return self.probe.direction.scale * self.probe.direction.unit
+
+    def log_odds(self, model: Model, rows: Float[Tensor, "row d"]) -> Float[np.ndarray, " row"]:
+        """Log odds of a refusal, from rows of activations at the prober's site."""
+        return self.probe(normed(model, rows, self.norm)).cpu().numpy()
+
+
+def fit_prober(
+    model: Model,
+    prompts: PromptSet,
+    refused: Bool[np.ndarray, " prompt"],
+    site: Site | str,
+    *,
+    norm: Norm = "final",
+    at: str = "think_end",
+    C: float = 1.0,
+    batch_tokens: int | None = None,
+    progress: bool | None = None,
+) -> Prober:
+    """Fit a logistic probe at the token that ends thinking: prompts that are refused against prompts that are not.
+
+    Raises:
+        SplitError: all prompts are of one class.
+        PromptError: a prompt lacks the mark.
+
+    Source: arXiv 2510.06036, the refusal prober of section 3, on harmful refused against harmless accepted prompts.
+    """
+    if len(np.unique(refused)) < 2:
+        side = CLASSES[int(refused[0])]
+        raise SplitError(f"all {len(prompts)} prompts to fit the prober on are {side}; it needs both kinds")
+    acts = capture(model, prompts, site, at=at, batch_tokens=batch_tokens, progress=progress)
+    where = Site.parse(site)
+    rows = normed(model, acts[where].tensor(), norm)
+    probe = Probe.fit(rows, torch.from_numpy(np.asarray(refused)), CLASSES, where, at, acts.provenance, C=C)
+    return Prober(probe, norm)
+
+
+def read_thinking(
+    model: Model,
+    prober: Prober,
+    prompts: PromptSet,
+    *,
+    batch_tokens: int | None = None,
+    progress: bool | None = None,
+) -> list[Float[np.ndarray, " pos"]]:
+    """Log odds of a refusal at every token from the first of the thinking to the last before the answer.
+
+    Raises:
+        PromptError: a prompt without a mark ``think_start``.
+    """
+    start = prompts.marks.get("think_start")
+    if start is None or (start < 0).any():
+        raise PromptError("every prompt needs the mark 'think_start'; make them with find_thinking or think")
+    found: list[Float[np.ndarray, " pos"]] = []
+    for part in _parts(prompts):
+        acts = capture(model, part, prober.probe.site, batch_tokens=batch_tokens, progress=progress)
+        index, wanted = acts.index, np.zeros(len(acts), bool)
+        for i, first in enumerate(part.marks["think_start"]):
+            wanted |= (index.example == i) & (index.position >= first)
+        rows = acts.select(wanted)
+        values = prober.log_odds(model, rows[prober.probe.site].tensor())
+        found += [values[rows.index.example == i] for i in range(len(part))]
+    return found
+
+
+def _parts(prompts: PromptSet) -> Iterator[PromptSet]:
+    """Runs of prompts whose tokens fit into memory together."""
+    total, first = 0, 0
+    for i, n in enumerate(prompts.lengths.tolist()):
+        if i > first and total + n > _TOKENS:
+            yield prompts.select(np.arange(first, i))
+            total, first = 0, i
+        total += n
+    yield prompts.select(np.arange(first, len(prompts)))
