@@ -157,15 +157,15 @@ def _plain(value: Any, style: dict[str, Any]) -> str:
 def number(value: float, decimals: int | None = None) -> str:
     """A float as a reader expects it: fixed decimals, or two significant digits with a power of ten.
 
-    >>> number(0.934, 2), number(1.2e-6), number(-3.25), number(float("nan"))
-    ('0.93', '1.2×10⁻⁶', '−3.2', 'NaN')
+    >>> number(0.934, 2), number(-0.002, 2), number(1.2e-6), number(-3.25), number(float("nan"))
+    ('0.93', '0.00', '1.2×10⁻⁶', '−3.2', 'NaN')
     """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     if decimals is not None:
-        return f"{value:.{decimals}f}".replace("-", MINUS)
+        return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", MINUS)  # no minus before nothing but zeros
     if value == 0 or 1e-2 <= abs(value) < 1e4:
         return f"{value:.2g}".replace("-", MINUS) if abs(value) < 100 else f"{value:.0f}".replace("-", MINUS)
     digits, power = f"{value:.1e}".split("e")

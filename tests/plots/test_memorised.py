@@ -288,8 +288,9 @@ def test_erasers_without_numbers(make):
 
 def test_tables_of_the_job(make):
     shown = table(make("erasure"))
-    assert (shown.headings[0], shown.headings[4], shown.headings[-1]) == ("Eraser", "Nested AUC", "Verdict")
-    assert shown.rows[1][6].text == "kernel ridge"
+    assert [shown.headings[i] for i in (0, 1, 5)] == ["Eraser", "Verdict", "Nested AUC"]
+    assert shown.rows[1][7].text == "kernel ridge"
+    assert (shown.rows[0][13].text, shown.headings[13]) == ("0.00", "Log p after, nats")  # -0.003
     yes = table(make("extraction", [{"record": "a", "exact": True}, {"record": "b", "exact": False}]))
     assert [row[1].text for row in yes.rows] == ["yes", "no"]
     cut = table(make("recall"), max_rows=3)

@@ -53,7 +53,11 @@ _COSTS = (
         "Recited exactly",
         "Greedy decoding repeats the whole record; records that the eraser did not see.",
     ),
-    ("log_p_after", "Log p of records", "Mean log probability per detail, in nats per token."),
+    (
+        "log_p_after",
+        "Log p of records",
+        "Mean log probability of a detail's first token, in nats; where no details are marked, of a token of the rest.",
+    ),
     ("loss_after", "Loss, other text", "On neutral text that has nothing to do with the records, in nats per token."),
     ("kl", "KL, other text", "How far predictions on neutral text have moved from the original's, in nats per token."),
     ("weights_changed", "Weights changed", "How many numbers of the model differ; 0 for an eraser of activations."),
