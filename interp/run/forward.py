@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from ..edits import Edit
@@ -18,11 +19,15 @@ from .where import AtSpec
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """The model's output at chosen tokens: ``logits`` ``[row, vocab]``, what each row is, what each edit changed."""
+    """The model's output at chosen tokens: ``logits`` ``[row, vocab]``, what each row is, what each edit changed.
+
+    ``opened`` says, for each edit under a condition, which prompts met it.
+    """
 
     logits: torch.Tensor
     index: RowIndex
     fired: dict[str, int]
+    opened: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def forward(
@@ -52,4 +57,5 @@ def forward(
     job = make_job(model, prompts, "logits", at, edits, batch_tokens, True, False, padding_side)
     fired: dict[str, int] = {}
     logits = run_in_memory(job, model.dtype, progress, fired)[Site("logits")]
-    return Forward(logits, job.index, fired)
+    run = job.edit_run()
+    return Forward(logits, job.index, fired, {} if run is None else run.conditions())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..prompts import PromptSet
 from ..prompts.batching import pad_batch, token_budget_batches
 from ..provenance import Provenance
 from .budget import auto_budget
+from .gates import decide
 from .job import check_inputs
 from .progress import Progress
 from .where import Cells, EditRun
@@ -27,7 +28,8 @@ class Generations:
     """What a model wrote after each prompt.
 
     ``tokens`` are the generated ids (end-of-text included where it was written), ``texts`` their text (``None`` without
-    a tokenizer), ``finished`` whether the model ended the text itself, ``fired`` the rows that each edit changed.
+    a tokenizer), ``finished`` whether the model ended the text itself, ``fired`` the rows that each edit changed,
+    ``opened``, for each edit under a condition, which prompts met it.
     """
 
     ids: tuple[str, ...]
@@ -36,6 +38,7 @@ class Generations:
     finished: np.ndarray
     fired: dict[str, int]
     provenance: Provenance
+    opened: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -102,7 +105,7 @@ def generate(
     check_inputs(model, prompts, batch_tokens, padding_side)
     lengths = prompts.lengths
     _check_room(model, prompts, lengths, max_new_tokens, padding_side)
-    run = EditRun(model, prompts, edits)
+    run = EditRun(model, prompts, edits, decide(model, prompts, edits))
     choose = _Choice(temperature, top_p, seed)
     written: list[list[int]] = [[] for _ in prompts.tokens]
     budget = batch_tokens or auto_budget(model)
@@ -127,7 +130,7 @@ def generate(
     )
     finished = np.array([bool(w) and w[-1] in ends for w in written])
     provenance = model.provenance(prompts=prompts.hash, seed=seed)
-    return Generations(prompts.ids, tokens, texts, finished, run.counts(), provenance)
+    return Generations(prompts.ids, tokens, texts, finished, run.counts(), provenance, run.conditions())
 
 
 def _batches(lengths: np.ndarray, new: int, budget: int, apart: bool) -> list[np.ndarray]:

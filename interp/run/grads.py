@@ -23,7 +23,7 @@ from .buffers import Buffers
 from .job import Job, SiteSpec, make_job
 from .passes import Pass, passes
 from .progress import Progress
-from .where import AtSpec, EditRun, mark_positions
+from .where import AtSpec, mark_positions
 
 # logits [batch, vocab] at the metric's token, and each row's example number -> one number per row.
 Metric = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -102,7 +102,7 @@ class _GradientRun:
         self.grads = Buffers(job.widths, len(job.index), torch.float32)
         self.values = Buffers(job.widths, len(job.index), torch.float32)
         self.metric = torch.zeros(len(job.prompts))
-        self.edits = EditRun(job.model, job.prompts, job.edits) if job.edits else None
+        self.edits = job.edit_run()
         self._seen: dict[Site, torch.Tensor] = {}
         taps = [job.model.resolve(s) for s in job.sites]
         cuts = [(tap, partial(self._cut, tap)) for tap in taps]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,9 +18,10 @@ from ..store import RowIndex
 from .budget import auto_budget, check_memory
 from .buffers import Buffers
 from .engine import Engine, Sink
+from .gates import decide
 from .passes import Pass, Schedule, passes
 from .progress import Progress
-from .where import AtSpec, EditRun, rows_at
+from .where import AtSpec, EditRun, Opened, rows_at
 
 SiteSpec = str | Site | Iterable[str | Site]
 
@@ -35,6 +37,15 @@ class Job:
     index: RowIndex
     schedule: Schedule
     edits: tuple[Edit, ...]
+
+    @cached_property
+    def opened(self) -> Opened:
+        """Which prompts the condition of each edit lets it act on; decided when it is first asked for."""
+        return decide(self.model, self.prompts, self.edits)
+
+    def edit_run(self) -> EditRun | None:
+        """The edits, ready for a run; ``None`` if there are none."""
+        return EditRun(self.model, self.prompts, self.edits, self.opened) if self.edits else None
 
     @property
     def n_tokens(self) -> int:
@@ -135,7 +146,7 @@ def run_examples(
     fired: dict[str, int] | None = None,
 ) -> None:
     """Run the examples ``start`` to ``stop``, whose rows are ``index``; rows go to ``put``, tokens to ``advance``."""
-    edits = EditRun(job.model, job.prompts, job.edits) if job.edits else None
+    edits = job.edit_run()
     todo = passes(job.prompts.tokens[start:stop], index.example - start, index.position, job.schedule)
     n_keys = max(len(t) for t in job.prompts.tokens)
     done = 0

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from ..edits import Edit, EditRows
 from ..errors import EditError, PromptError
@@ -79,11 +79,16 @@ class Cells:
     new: Int[torch.Tensor, " batch"] | None = None
 
 
+# For each edit, which prompts its condition lets it act on; None for an edit without one. See `gates`.
+Opened = Sequence[Bool[torch.Tensor, " example"] | None]
+
+
 class EditRun:
     """Edits bound to a prompt set: turns them into hook writes and counts the rows that each one changed."""
 
-    def __init__(self, model: Model, prompts: PromptSet, edits: Sequence[Edit]) -> None:
+    def __init__(self, model: Model, prompts: PromptSet, edits: Sequence[Edit], opened: Opened = ()) -> None:
         self.edits = tuple(edits)
+        self._opened = opened or (None,) * len(self.edits)
         self.taps: list[Tap] = [model.resolve(e.site) for e in self.edits]
         for edit, tap in zip(self.edits, self.taps, strict=True):
             if edit.width is not None and tap.width and edit.width != tap.width:
@@ -114,6 +119,9 @@ class EditRun:
             chosen &= cells.pos < cells.prompt_length[:, None]
         elif edit.when == "generated":
             chosen &= cells.pos >= cells.prompt_length[:, None]
+        opened = self._opened[i]
+        if opened is not None:
+            chosen &= opened.to(cells.example.device)[cells.example][:, None]
         if span is not None:
             start, stop = (s.to(cells.example.device)[cells.example][:, None] for s in span)
             chosen &= (cells.pos >= start) & (cells.pos <= stop)
@@ -139,11 +147,17 @@ class EditRun:
         return out
 
     def check(self) -> None:
-        """Raise unless every edit changed at least one row."""
-        never = [str(e) for e, n in zip(self.edits, self.fired, strict=True) if n == 0]
+        """Raise unless every edit changed at least one row; one whose condition no prompt met need not."""
+        met = [opened is None or bool(opened.any()) for opened in self._opened]
+        never = [str(e) for e, n, may in zip(self.edits, self.fired, met, strict=True) if n == 0 and may]
         if never:
             raise EditError(f"never fired: {'; '.join(never)}; look at its `at` and `when`")
 
     def counts(self) -> dict[str, int]:
         """Rows changed, per edit, keyed by number and name."""
         return {f"{i}: {e}": n for i, (e, n) in enumerate(zip(self.edits, self.fired, strict=True))}
+
+    def conditions(self) -> dict[str, np.ndarray]:
+        """For each edit under a condition, keyed as in `counts`: which prompts met it."""
+        pairs = enumerate(zip(self.edits, self._opened, strict=True))
+        return {f"{i}: {e}": opened.numpy() for i, (e, opened) in pairs if opened is not None}
