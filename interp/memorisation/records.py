@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,11 +13,10 @@ from ..errors import PromptError
 from ..prompts import PromptSet, load_prompts
 from ..prompts.load import read_table
 from ..prompts.promptset import Select
-from .recordrows import record_rows
+from .recordrows import RECALL_MARK, record_rows
 
 TRAINED, UNTRAINED = "trained", "untrained"
 PLANTED = "M"
-RECALL_MARK = re.compile(r"recall_\d+")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -187,7 +185,8 @@ def load_records(source: Any, tokenizer: Any, *, prefixes: Sequence[str] = (), *
     A row has ``text`` and, as far as known: ``record`` (its key; else ``id``; else each row is a record), ``pool``
     (``M``, ``C`` or ``B``; M if it does not say), ``label`` (``trained`` or ``untrained``), ``pair`` (joins twins),
     ``group`` (what to leave out whole; else the pair, else the record), ``dose`` and ``exposures`` (whole numbers). A
-    field that holds ``[start, stop]`` in every row, or null, is a mark: that range of characters.
+    field that holds ``[start, stop]`` in every row, or null, is a mark: that range of characters (in a text table, the
+    cell ``[3, 5]``).
 
     Args:
         source: a path, a data set, or rows.
@@ -197,8 +196,8 @@ def load_records(source: Any, tokenizer: Any, *, prefixes: Sequence[str] = (), *
         fields: other names for the fields: ``text="body"``.
 
     Raises:
-        PromptError: a wording, label or dose that is none of these, a record twice in the same wording, twins that
-            are not one trained and one untrained record of the same dose.
+        PromptError: a wording, label or dose that is none of these, a mark that is no range, a record twice in the
+            same wording, twins that are not one trained and one untrained record of the same dose.
 
     >>> from interp import load_model, testbeds
     >>> bed = testbeds.path("memory")

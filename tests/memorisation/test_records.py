@@ -123,6 +123,18 @@ def test_the_least_that_a_row_can_say(model):
         made.contrast("M", "C")
 
 
+def test_ids_that_look_like_wordings(model):
+    rows = [row(record=name, pool=pool) for name in ("vitamin", "vitamin-C") for pool in ("M", "C", "B")]
+    made = load_records(rows, model.tokenizer)
+    assert made.n_records == 2
+    assert made.prompts.ids == ("vitamin", "vitamin-C'", "vitamin-B", "vitamin-C", "vitamin-C-C", "vitamin-C-B")
+    for pool in ("M", "C"):
+        same = load_records([row(id="vitamin-C", pool=p) for p in ("M", pool)][pool == "M" :], model.tokenizer)
+        assert same.names == ("vitamin-C",)
+    own = load_records([row(id="a-C"), row(id="b", record="a-C", pool="C")], model.tokenizer)
+    assert own.prompts.ids == ("a-C", "b")
+
+
 def test_other_field_names_and_csv(model, tmp_path):
     path = tmp_path / "mine.csv"
     with path.open("w", newline="") as file:
@@ -132,6 +144,45 @@ def test_other_field_names_and_csv(model, tmp_path):
     assert made.prompts.labels.tolist() == ["trained", "untrained"]
     assert made.prompts.source.name == "mine.csv"
     assert np.array_equal(made.prompts.groups, ["p", "p"])
+
+
+def test_marks_in_a_text_table(model, tmp_path):
+    path = tmp_path / "mine.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "recall_1", "recall_2", "note"])
+        writer.writerow(["anna went home .", "[0, 4]", "(5,9)", "(1, 2)"])
+        writer.writerow(["emma went home .", " [5, 9] ", " ", "see above"])
+    made = load_records(path, model.tokenizer)
+    assert made.recall_marks == ("recall_1", "recall_2")
+    assert made.prompts.marks["recall_1"].tolist() == [1, 2]  # behind a BOS
+    assert made.prompts.marks["recall_2"].tolist() == [2, -1]
+    assert made.column("note").tolist() == ["(1, 2)", "see above"]
+
+
+def test_marks_as_arrays(model):
+    made = load_records([row(recall_1=np.array([0, 4])), row(recall_1=[np.int64(5), np.int64(9)])], model.tokenizer)
+    assert made.prompts.marks["recall_1"].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ([[0, 4], [0, 4], "anna"], r"row 3: 'name' must hold a range of characters, .*; got 'anna' \(1 of 3"),
+        ([[0, 4], [0, 4], 7], "row 3: 'name' must hold a range"),
+        (["[0, 4]", "0-4", "[0, 4]"], "row 2: 'name' must hold a range of characters, .* got '0-4'"),
+    ],
+)
+def test_a_field_of_ranges_holds_nothing_else(model, values, message):
+    with pytest.raises(PromptError, match=message):
+        load_records([row(name=value, id=str(i)) for i, value in enumerate(values)], model.tokenizer)
+
+
+def test_a_recall_mark_is_a_range(model):
+    with pytest.raises(PromptError, match=r"row 1: 'recall_1' must hold a range of characters, .* got 'anna'"):
+        load_records([row(recall_1="anna"), row(recall_1="emma")], model.tokenizer)
+    with pytest.raises(PromptError, match="'recall_2' must hold a range"):
+        load_records([row(recall_1=[0, 4], recall_2=[0.0, 4.0])], model.tokenizer)
 
 
 @pytest.mark.parametrize(
