@@ -1,0 +1,3 @@
+"""Beliefs about harm and refusal: where each can be read, which of the two moves what, and what a guard makes of it."""
+
+from __future__ import annotations

@@ -1,0 +1,264 @@
+"""Held-out AUCs of beliefs: beside permuted labels, over a whole family, and beside what needs no belief."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+from ...stats import Interval, auc, cluster_bootstrap, permutation_p, permute_labels
+from .centroids import Beliefs
+from .contrasts import Contrast
+from .requests import TEST, VALIDATION
+
+Array = NDArray[Any]
+ALPHA = 0.05
+FEWEST_TO_CHOOSE = 5
+"""Prompts of a class in a part below which it chooses or judges nothing alone."""
+CHANCE = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A control on the same prompts: its AUC, and how far the belief is ahead of it."""
+
+    auc: float
+    ahead: Interval
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the whole interval of the difference lies above 0."""
+        return bool(self.ahead.low > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """One contrast at one mark. The last entry of each depth axis is the belief averaged over depths.
+
+    ``chosen`` is the depth that was best on the validation part, ``quoted`` its AUC on the test part. ``p_family``
+    compares each depth with the best of the whole family under permuted labels.
+    """
+
+    contrast: Contrast
+    mark: str
+    auc: Interval
+    raw_auc: Float[np.ndarray, " depth"]
+    null: Float[np.ndarray, "permutation depth"]
+    chosen: int
+    quoted: Interval
+    p: Float[np.ndarray, " depth"]
+    p_max: Float[np.ndarray, " depth"]
+    p_family: Float[np.ndarray, " depth"]
+    min_p: float
+    rivals: Mapping[str, Rival]
+    rival_auc: Mapping[str, Float[np.ndarray, " depth"]]
+
+    @property
+    def significant(self) -> bool:
+        """Whether the best depth beats the best of the family under permuted labels."""
+        return bool(len(self.null)) and float(self.p_family.min()) <= ALPHA
+
+    @property
+    def unbeaten(self) -> list[str]:
+        """Controls that do as well."""
+        return [name for name, rival in self.rivals.items() if not rival.beaten]
+
+    @property
+    def found(self) -> bool:
+        """Beyond permuted labels, over the whole family, and beyond every control."""
+        return self.significant and not self.unbeaten
+
+    @property
+    def value(self) -> float:
+        """The AUC to quote."""
+        return float(self.quoted.estimate)
+
+
+def stratified_auc(
+    scores: Float[np.ndarray, "depth row"], truth: Array, stratum: Int[np.ndarray, " row"], weights: Array | None = None
+) -> Array:
+    """AUC within each stratum, averaged over strata, ``[..., depth]`` for weights (or truths) ``[..., row]``.
+
+    >>> s, y = np.array([[0.0, 1.0, 9.0, 8.0]]), np.array([False, True, False, True])
+    >>> stratified_auc(s, y, np.array([0, 0, 1, 1])).tolist()
+    [0.5]
+    """
+    parts = []
+    for number in np.unique(stratum):
+        here = stratum == number
+        one = [auc(s[here], truth[..., here], None if weights is None else weights[..., here]) for s in scores]
+        parts.append(np.stack(one, -1))
+    return np.asarray(np.mean(parts, axis=0))
+
+
+def contrast_scores(
+    beliefs: Beliefs, contrast: Contrast, mark: str, place: Array, *, raw: bool = False
+) -> Float[np.ndarray, "depth row"]:
+    """The belief of each row along its own axis by depth; the last row is the mean over depths.
+
+    ``place`` maps numbers of prompts to columns of ``beliefs``.
+    """
+    out = None
+    for number, axis in enumerate(contrast.axes):
+        here = contrast.stratum == number
+        table = beliefs.of(axis.name, mark, raw=raw)[:, place[contrast.rows[here]]]
+        if out is None:
+            out = np.zeros((len(table) + 1, len(contrast.rows)))
+        out[:-1, here] = table
+        out[-1, here] = table[1:].mean(0)
+    assert out is not None
+    return out
+
+
+def permuted_truths(
+    contrast: Contrast, groups: Array, count: int, seed: int
+) -> tuple[Bool[np.ndarray, "p row"], float]:
+    """Labellings of the rows that are as likely as the true one if labels have nothing to do with scores.
+
+    Groups are permuted as wholes, among groups that occur in the same strata; the least p-value that can come out.
+    """
+    g = groups[contrast.rows]
+    kinds = {k: "".join(map(str, sorted(set(contrast.stratum[g == k].tolist())))) for k in np.unique(g).tolist()}
+    kind = np.array([kinds[k] for k in g.tolist()])
+    out = np.repeat(contrast.truth[None], count, 0)
+    attainable, rng = 1, np.random.default_rng(seed)
+    for name in np.unique(kind):
+        here = np.flatnonzero(kind == name)
+        if len(np.unique(contrast.truth[here])) < 2:
+            continue
+        drawn = permute_labels(contrast.truth[here], g[here], count, seed=int(rng.integers(1 << 31)))
+        labels = drawn.labels
+        if drawn.exact:
+            every = np.concatenate([contrast.truth[here][None], labels])
+            labels = every[rng.integers(0, len(every), count)]
+        out[:, here] = labels
+        attainable *= drawn.attainable
+    return out, max(1 / (1 + count), 1 / attainable)
+
+
+def judge(
+    contrast: Contrast, mark: str, scores: Float[np.ndarray, "depth row"], raw: Float[np.ndarray, "depth row"],
+    controls: Mapping[str, Float[np.ndarray, "depth row"]], groups: Array, part: Array, *, permutations: int,
+    bootstrap: int, level: float, seed: int,
+) -> Judged:  # fmt: skip
+    """AUCs with intervals and nulls, the depth chosen on the validation part, and every control on the same rows."""
+    own, g = part[contrast.rows], groups[contrast.rows]
+    truth, stratum = contrast.truth, contrast.stratum
+    boot: dict[str, Any] = {"replicates": bootstrap, "level": level, "seed": seed}
+    units = min(len(np.unique(g[truth])), len(np.unique(g[~truth])))
+    every = cluster_bootstrap(
+        lambda w: stratified_auc(scores, truth, stratum, w), g, method="logit", units=units, **boot
+    )
+    drawn, min_p = permuted_truths(contrast, groups, permutations, seed)
+    null = stratified_auc(scores, drawn, stratum) if permutations else np.zeros((0, len(scores)))
+    size, chance = _size(every.estimate, contrast), _size(null, contrast)
+    p = permutation_p(size, chance) if permutations else np.full(len(scores), np.nan)
+    p_max = permutation_p(size, chance.max(1, keepdims=True)) if permutations else p
+    chosen = choose(scores, contrast, own)
+    judging = own == TEST if _enough(contrast, own == TEST) and _enough(contrast, own == VALIDATION) else own != ""
+    sign = _sign(scores[chosen], contrast, judging)
+    quoted = _interval(scores[chosen], None, contrast, judging, g, 1.0, boot)
+    rivals = {}
+    for name, other in controls.items():
+        mine = other[choose(other, contrast, own, sign)]
+        value = stratified_auc(mine[None, judging], truth[judging], stratum[judging])[0]
+        rivals[name] = Rival(float(value), _interval(scores[chosen], mine, contrast, judging, g, sign, boot))
+    # The embedding sees the token at the mark and nothing else.
+    ahead = _interval(scores[chosen], scores[0], contrast, judging, g, sign, boot)
+    rivals["embedding"] = Rival(float(stratified_auc(scores[:1, judging], truth[judging], stratum[judging])[0]), ahead)
+    by_depth = {name: stratified_auc(other, truth, stratum) for name, other in controls.items()}
+    return Judged(
+        contrast, mark, every, stratified_auc(raw, truth, stratum), null, chosen, quoted, p, p_max, p_max, min_p,
+        rivals, by_depth,
+    )  # fmt: skip
+
+
+def choose(scores: Array, contrast: Contrast, part: Array, sign: float | None = None) -> int:
+    """The depth with the best AUC on the validation part; the mean over depths where that part is too small."""
+    here = part == VALIDATION
+    if len(scores) == 1 or not _enough(contrast, here):
+        return len(scores) - 1
+    value = stratified_auc(scores[:, here], contrast.truth[here], contrast.stratum[here])
+    if sign is not None:
+        return int(np.argmax(sign * (value - CHANCE)))
+    return int(np.argmax(_size(value, contrast)))
+
+
+def family(judged: Sequence[Judged]) -> list[Judged]:
+    """The same with ``p_family``: each depth against the largest of the whole family under permuted labels.
+
+    AUCs are compared as distances from the mean of their own null, in its standard deviations; contrasts and marks are
+    permuted independently of each other.
+
+    Source: Westfall & Young (1993), single-step max-T.
+    """
+    count = max((len(j.null) for j in judged), default=0)
+    if not count:
+        return list(judged)
+    scaled, largest = [], np.full(count, -np.inf)
+    for j in judged:
+        mean, spread = j.null.mean(0), j.null.std(0)
+        varied = spread > 1e-6
+        width = np.where(varied, spread, 1.0)
+        z, drawn = (np.where(varied, _scaled(v - mean, j.contrast) / width, -np.inf) for v in (j.auc.estimate, j.null))
+        scaled.append(z)
+        largest = np.maximum(largest, drawn.max(1))
+    return [
+        replace(j, p_family=np.maximum(permutation_p(z, largest[:, None]), j.p_max))
+        for j, z in zip(judged, scaled, strict=True)
+    ]
+
+
+def _scaled(difference: Array, contrast: Contrast) -> Array:
+    return np.abs(difference) if contrast.two_sided else difference
+
+
+def _size(value: Array, contrast: Contrast) -> Array:
+    return np.abs(value - CHANCE) if contrast.two_sided else value
+
+
+def _sign(scores: Array, contrast: Contrast, here: Array) -> float:
+    if not contrast.two_sided:
+        return 1.0
+    value = stratified_auc(scores[None, here], contrast.truth[here], contrast.stratum[here])[0]
+    return 1.0 if value >= CHANCE else -1.0
+
+
+def _enough(contrast: Contrast, here: Array) -> bool:
+    """Whether these rows have some of both classes in every stratum."""
+    counts = [
+        int((here & (contrast.stratum == s) & (contrast.truth == t)).sum())
+        for s in np.unique(contrast.stratum)
+        for t in (False, True)
+    ]
+    return min(counts) >= FEWEST_TO_CHOOSE
+
+
+def _interval(
+    scores: Array,
+    other: Array | None,
+    contrast: Contrast,
+    here: Array,
+    groups: Array,
+    sign: float,
+    boot: dict[str, Any],
+) -> Interval:
+    """The AUC of scores on some rows, or its lead over that of others."""
+    truth, stratum, g = contrast.truth[here], contrast.stratum[here], groups[here]
+    if other is None:
+        units = min(len(np.unique(g[truth])), len(np.unique(g[~truth])))
+        return cluster_bootstrap(
+            lambda w: stratified_auc(scores[None, here], truth, stratum, w)[..., 0], g, method="logit", units=units,
+            **boot,
+        )  # fmt: skip
+    both = np.stack([scores[here], other[here]])
+
+    def lead(w: Array) -> Array:
+        value = stratified_auc(both, truth, stratum, w)
+        return sign * (value[..., 0] - value[..., 1])
+
+    return cluster_bootstrap(lead, g, method="t", **boot)
