@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import StatisticsError
 from ..report import Report
-from ..stats import cluster_bootstrap, permutation_p
+from ..stats import cluster_bootstrap, permutation_p, sign_flip_p
 from .metrics.extraction import Extraction
 from .records import TRAINED, UNTRAINED
 
@@ -32,8 +31,8 @@ FEW_GROUPS = 10
 class Gaps:
     """What each pair, or group, gains from having been trained on: one number, its dose and its group.
 
-    ``of`` says of what the numbers are: ``"twins"``, trained minus untrained, or ``"records"``, where there are no
-    twins, so that it is simply the records' own values.
+    ``of`` says of what the numbers are: ``"twins"`` of a pair, trained minus untrained; ``"groups"``, the same of groups
+    that hold both where nothing pairs records; or ``"records"``, where there is neither: simply the records' own values.
     """
 
     values: Array
@@ -107,6 +106,7 @@ def dose_response(
         "gap_metric": main,
         "gaps": by_dose,
         "trend_of": gaps.of,
+        "twins": extraction.prompts.pairs is not None,
         **trend,
     }
     headline = _headline(rows, meta, len(extraction))
@@ -215,7 +215,8 @@ def twin_gaps(extraction: Extraction, metric: str) -> tuple[Gaps, list[str]]:
             rows = [np.flatnonzero(unit == u) for u in both]
             gap = np.array([values[r][trained[r]].mean() - values[r][~trained[r]].mean() for r in rows])
             first = np.array([r[0] for r in rows])
-            return Gaps(gap, dose[first], groups[first], "twins"), []
+            of = "groups" if prompts.pairs is None else "twins"
+            return Gaps(gap, dose[first], groups[first], of), []
         keep = trained if trained.any() else np.ones(len(prompts), bool)
         words = "whose two records differ in dose" if mixed else "of a trained and an untrained record"
         why = f"There are {'pairs' if mixed else 'no pairs'} {words}"
@@ -227,7 +228,7 @@ def twin_gaps(extraction: Extraction, metric: str) -> tuple[Gaps, list[str]]:
 
 def _gap_rows(gaps: Gaps, level: float, replicates: int, permutations: int, seed: int) -> list[dict[str, Any]]:
     """For each dose: the mean gap, its interval, and whether it is above what flipped coins give."""
-    if gaps.of != "twins":
+    if gaps.of == "records":
         return []
     rows = []
     for dose in [None] if gaps.dose.dtype == object else np.unique(gaps.dose).tolist():
@@ -239,24 +240,6 @@ def _gap_rows(gaps: Gaps, level: float, replicates: int, permutations: int, seed
             {"dose": dose, "pairs": len(values), "groups": len(np.unique(groups)), **found, "p": p, "min_p": least}
         )
     return rows
-
-
-def sign_flip_p(values: Array, groups: Array, permutations: int = 9999, seed: int = 0) -> tuple[float, float]:
-    """One-sided p-value of a positive mean, and the smallest that can come out.
-
-    Had training done nothing, a pair's gap could as well have the other sign, as a coin chose it. Signs of a group are
-    flipped together, which is right whether coins were tossed for pairs or for groups.
-
-    >>> sign_flip_p(np.array([1.0, 2.0, 1.5]), np.array(["a", "b", "c"]))
-    (0.125, 0.125)
-    """
-    _, index = np.unique(groups, return_inverse=True)
-    sums = np.bincount(index, weights=values)
-    if 2 ** len(sums) <= permutations + 1:
-        signs = np.array(list(product((1.0, -1.0), repeat=len(sums))))[1:]
-    else:
-        signs = np.random.default_rng(seed).choice([1.0, -1.0], (permutations, len(sums)))
-    return float(permutation_p(sums.sum(), signs @ sums)), 1 / (1 + len(signs))
 
 
 def _trend(gaps: Gaps, permutations: int, seed: int) -> tuple[dict[str, Any], list[str]]:
@@ -327,7 +310,8 @@ def _who(label: str | None, row: dict[str, Any]) -> str:
 
 
 def _trend_words(meta: dict[str, Any], count: int) -> str:
-    what = f"the gap between twins in {meta['gap_metric']}" if meta["trend_of"] == "twins" else meta["gap_metric"]
+    between = {"twins": "the gap between twins in ", "groups": "the gap between trained and untrained records in "}
+    what = f"{between.get(meta['trend_of'], '')}{meta['gap_metric']}"
     if meta["trend_p"] is None:
         if not meta["gaps"]:
             return ""

@@ -9,6 +9,7 @@ from .bootstrap import Interval, cluster_bootstrap
 from .multiple import adjust
 from .permutation import Permutations, max_null_p, permutation_p, permute_labels
 from .scores import accuracy, auc, balanced_accuracy
+from .signs import sign_flip_p
 
 __all__ = [
     "Interval",
@@ -21,4 +22,5 @@ __all__ = [
     "max_null_p",
     "permutation_p",
     "permute_labels",
+    "sign_flip_p",
 ]
