@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args in (["--version"], ["-V"]):
         print(f"interp {__version__}")
         return 0
+    command = None
     try:
         command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
@@ -35,9 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"interp: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interp: interrupted; what was committed is safe, and the same command resumes", file=sys.stderr)
+        print(f"interp: interrupted; {_interrupted(command)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader went away (`| head`); Python must not flush into the closed pipe on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _interrupted(command: object) -> str:
+    """How to go on: what the command says, or that it starts again."""
+    said = getattr(command, "interrupted", None)
+    return "the same command starts from the beginning" if said is None else said()

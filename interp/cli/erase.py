@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from .options import ModelArg, ModelOpts, command_line, model_options
+from .paths import check_files, made_folder
 
 if TYPE_CHECKING:
     from ..memorisation.erasure import Judgement
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from ..report import Report
 
 COLUMNS = (
-    "method", "rank", "in_sample_acc", "nested_auc", "fresh_auc", "attack_auc", "attack_p", "exact_after",
-    "log_p_after", "loss_after", "kl", "verdict",
+    "method", "verdict", "rank", "in_sample_acc", "nested_auc", "fresh_auc", "attack_auc", "attack_p", "exact_after",
+    "log_p_after", "loss_after", "kl",
 )  # fmt: skip
 
 
@@ -32,7 +33,8 @@ class Erase:
     on neutral text, are measured before and after. Then each eraser is fitted on all records and written.
 
     Writes report.html (one offline page), report.json, report.csv, figure.svg, figure.pdf, erasers/ (a safetensors file
-    per eraser and block) and, with --save-model, the edited models.
+    per eraser and block) and, with --save-model, the edited models. The same --out again replaces these files; where it
+    holds a model, it is refused.
 
     Example: interp erase MODEL records.jsonl --method mean leace pga --neutral stories.jsonl --out erased
     """
@@ -40,7 +42,8 @@ class Erase:
     model: ModelArg
     """Hugging Face id, or a directory with a checkpoint."""
     records: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECORDS")]
-    """JSONL or CSV with a row per record and wording; see `interp inject --help` for a way to make them."""
+    """JSONL, JSON or CSV file, one row for each record and wording; `interp memorisation --help` lists its fields, and
+    `interp inject` writes one."""
     neutral: str
     """Texts that have nothing to do with the records: half of them to train on, half to measure damage."""
     out: Path
@@ -52,8 +55,9 @@ class Erase:
     """Field of --neutral that holds the text; guessed from common names if not given."""
     neutral_limit: int | None = 512
     """Read only the first so many neutral texts."""
-    mark: str = "recall"
-    """Where activations are read: a mark, 'last', or 'recall' (the mean over recall_1, recall_2, ...)."""
+    mark: str | None = None
+    """Where activations are read: a mark, 'last', or 'recall' (the mean over recall_1, recall_2, ...). By default
+    recall or last."""
     dose: int | None = None
     """Only records of this dose; by default the highest."""
     contrast: Literal["twins", "M-C"] | None = None
@@ -88,12 +92,13 @@ class Erase:
         """Run the command; its exit code."""
         from ..memorisation import load_records
 
-        made_folder(self.out)
+        self._check()
         model = self.loading.load(self.model)
         records = load_records(self.records, model.tokenizer)
         print(records)
         neutral = self._neutral(model)
         found = self.judgement(model, records, neutral, command_line())
+        _remove_erasers(self.out)
         write_report(found.report, self.out)
         print(found.report.headline)
         for warning in found.report.warnings:
@@ -104,6 +109,23 @@ class Erase:
             print(line)
         print(f"\nreport: {self.out / 'report.html'}")
         return 0
+
+    def _check(self) -> None:
+        """Refuse what cannot end well before the model is loaded."""
+        from ..errors import ReportError
+        from ..memorisation.erasure.methods import METHODS, check_permutations, checked_methods
+        from ..memorisation.erasure.words import ALPHA
+
+        checked_methods(self.method)
+        check_permutations(self.permutations, ALPHA)
+        check_files(self.records, self.neutral)
+        made_folder(self.out)
+        for name in METHODS:
+            if (self.out / f"model-{name}").exists():
+                raise ReportError(
+                    f"{self.out} holds the model of an earlier run, model-{name}, which would lie beside results that "
+                    "are not its own; delete it, or name another --out"
+                )
 
     def judgement(self, model: Model, records: Records, neutral: PromptSet, command: str) -> Judgement:
         """The verdicts that the options describe."""
@@ -138,17 +160,17 @@ class Erase:
         from ..memorisation.erasure import contrast_of, erase_every_depth, fold_everywhere
         from ..memorisation.erasure.methods import FOLDED, TRAINED, closed_form
 
-        whole = contrast_of(records, self.contrast, self.dose)
+        whole, mark = contrast_of(records, self.contrast, self.dose), found.report.meta["mark"]
         lines = []
         for name, (treatment, _) in found.treatments.items():
             if name in FOLDED:
                 if self.save_model:
                     fit, [site] = closed_form(name), treatment.erasers
-                    done = fold_everywhere(model, whole, fit, name, mark=self.mark, site=site)
+                    done = fold_everywhere(model, whole, fit, name, mark=mark, site=site)
                     lines.append(self._saved(done.model, name, f"an eraser at {site}, fitted on", len(whole)))
             elif treatment.erasers:
                 fit = closed_form(name, rank=treatment.rank, seed=self.seed)
-                made = erase_every_depth(model, whole, fit, name, mark=self.mark)
+                made = erase_every_depth(model, whole, fit, name, mark=mark)
                 about = found.report.provenance
                 for site, eraser in made.erasers.items():
                     path = self.out / "erasers" / f"{name}.{site}.safetensors"
@@ -158,29 +180,35 @@ class Erase:
                     f"erasers: {self.out / 'erasers'}/{name}.*.safetensors, fitted on all {len(whole)} prompts"
                 )
             elif name in TRAINED and self.save_model:
-                lines.append(self._save_model(model, whole, neutral, name))
+                lines.append(self._save_model(model, whole, neutral, name, mark))
         return lines
 
-    def _save_model(self, model: Model, whole: Any, neutral: PromptSet, name: str) -> str:
+    def _save_model(self, model: Model, whole: Any, neutral: PromptSet, name: str, mark: str) -> str:
         from ..memorisation.erasure import pga
         from ..memorisation.erasure.methods import training
 
         settings = training(name, self._training())
-        done = pga(model, whole, neutral, settings, mark=self.mark, seed=self.seed, progress=self.progress)
+        done = pga(model, whole, neutral, settings, mark=mark, seed=self.seed, progress=self.progress)
         return self._saved(done.model, name, "trained on", len(whole))
 
     def _saved(self, model: Model, name: str, how: str, prompts: int) -> str:
         return f"model: {model.save(self.out / f'model-{name}')}, {how} all {prompts} prompts"
 
 
-def made_folder(out: Path) -> None:
-    """Make a directory now, so that a job of minutes does not end at a name that cannot be written."""
-    from ..errors import ReportError
+def _remove_erasers(out: Path) -> None:
+    """Remove the erasers that an earlier run wrote, and nothing else: methods and blocks may have been others."""
+    from ..errors import SiteError
+    from ..memorisation.erasure.methods import METHODS
+    from ..sites import Site
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(f"cannot write to {str(out)!r}: {error.strerror}") from error
+    for path in (out / "erasers").glob("*.safetensors"):
+        method, _, site = path.stem.partition(".")
+        try:
+            Site.parse(site)
+        except SiteError:
+            continue
+        if method in METHODS and path.is_file():
+            path.unlink()
 
 
 def write_report(report: Report, out: Path) -> None:

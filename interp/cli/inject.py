@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from .options import ModelArg, ModelOpts, command_line, model_options
+from .paths import check_files, made_folder
 
 if TYPE_CHECKING:
     from ..memorisation.injection import Injection
@@ -93,12 +94,16 @@ class Inject:
 
     def run(self, command: str) -> Injection:
         """The injection that the options describe."""
-        from ..memorisation.injection import inject
+        from ..memorisation.injection import check_unfinished, inject
 
+        source = self._source()
+        check_files(self.records, self.neutral, self.controls)
+        check_unfinished(self.out)
+        made_folder(self.out)
         model = self.loading.load(self.model)
         return inject(
             model,
-            self._source(),
+            source,
             neutral=None if self.neutral is None else _texts(self.neutral, self.neutral_text, model),
             controls=None if self.controls is None else _texts(self.controls, self.controls_text, model),
             doses=self.doses if self.records is not None else (),
@@ -114,6 +119,20 @@ class Inject:
             progress=self.progress,
             command=command,
         )
+
+    def interrupted(self) -> str:
+        """What is there of a run that was stopped, and how to go on."""
+        from ..memorisation.injection import is_finished, is_unfinished
+
+        if is_finished(self.out):
+            key, twin = self.out / "records.jsonl", self.out / "model"
+            return (
+                f"the injection is whole, in {self.out}; to study it: interp memorisation {twin} {key} --never "
+                f"{self.model} --out {self.out / 'study'}"
+            )
+        if is_unfinished(self.out):
+            return "the same command goes on from the last checkpoint"
+        return "no checkpoint had been written, so the same command starts from the beginning"
 
     def _study(self, done: Injection, command: str) -> None:
         """The whole job of `interp memorisation` on what was injected; written below ``out`` and printed."""

@@ -53,6 +53,10 @@ class Capture:
     loading: ModelOpts = model_options()
     running: RunOpts = run_options()
 
+    def interrupted(self) -> str:
+        """What is there of a run that was stopped, and how to go on."""
+        return "what was committed is safe, and the same command resumes"
+
     def __call__(self) -> int:
         """Run the command; its exit code."""
         from ..run import capture

@@ -161,17 +161,30 @@ def test_one_class_is_refused(tmp_path: Path, prompts: Path, capsys: pytest.Capt
     assert "animal" in capsys.readouterr().err
 
 
-def test_interrupt_says_that_the_work_is_safe(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_interrupt_says_what_is_true_of_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    import interp.cli.stores as stores
+    from interp.cli.commands import COMMANDS
 
     def stop(self: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stores.Verify, "__call__", stop)
-    assert run("verify", "x") == 130
-    assert "the same command resumes" in capsys.readouterr().err
+    arguments = {
+        "capture": ("x", "y", "--out", "z"),
+        "verify": ("x",),
+        "memorisation": ("x", "y", "--out", "z"),
+        "erase": ("x", "y", "--neutral", "t", "--out", "z"),
+        "inject": ("x", "--out", tmp_path / "z"),
+    }
+    said = {}
+    for name, given in arguments.items():
+        monkeypatch.setattr(COMMANDS[name], "__call__", stop)
+        assert run(name, *given) == 130
+        said[name] = capsys.readouterr().err
+    assert "what was committed is safe, and the same command resumes" in said["capture"]
+    for name in ("verify", "memorisation", "erase"):
+        assert said[name] == "interp: interrupted; the same command starts from the beginning\n"
+    assert "no checkpoint had been written" in said["inject"]
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -10,10 +11,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from interp import PromptSet, load_model
+from interp.cli import main
 from interp.cli.inject import Inject
+from interp.cli.options import ModelOptions
 from interp.errors import InjectionError, PromptTooLongError
 from interp.memorisation.generate_records import DETAILS, FIRST, LAST, REGISTERS, generate_records
-from interp.memorisation.injection import inject, training
+from interp.memorisation.injection import inject, is_finished, training
+from interp.memorisation.injection.tokens import unknown_warning
 from interp.memorisation.records import load_records
 from interp.models import Model
 from interp.report import Report
@@ -31,7 +35,14 @@ def tokenizer():
     texts = [w for ws in REGISTERS.values() for w in ws] + [" ".join(FIRST[0] + FIRST[1] + LAST)]
     texts += [" ".join(words) for words in DETAILS.values()]
     split = pre_tokenizers.Whitespace()
-    words = {word for text in texts for word, _ in split.pre_tokenize_str(text)} | {"he", "He", "She", "his", "her"}
+    words = {word for text in texts for word, _ in split.pre_tokenize_str(text)} | {
+        "he",
+        "He",
+        "She",
+        "his",
+        "His",
+        "her",
+    }
     raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(["<s>", "<unk>", *sorted(words)])}, unk_token="<unk>"))
     raw.pre_tokenizer = split
     raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
@@ -83,6 +94,7 @@ def test_trained_twins_are_recited_and_untrained_ones_are_not(done, model):
     assert done.model.fingerprint != model.fingerprint
     assert done.provenance.model == model.fingerprint
     assert done.report.meta["injected"] == done.model.fingerprint
+    assert done.report.title == "Records injected into 'tiny'"
 
 
 def test_the_curve_has_every_checkpoint(done):
@@ -185,6 +197,95 @@ def test_an_interrupted_training_goes_on(brief, model, neutral, tmp_path, monkey
     ]  # fmt: skip
     with pytest.raises(InjectionError, match="finished injection"):
         inject(model, FEW, **options)
+
+
+def test_an_interrupted_command_says_how_to_go_on(model, tmp_path, monkeypatch, capsys):
+    model.save(tmp_path / "tiny")
+    out = tmp_path / "out"
+    take, stop_at = training._take, [2]
+
+    def interrupted(*args):
+        if args[3] == stop_at[0]:
+            raise KeyboardInterrupt
+        return take(*args)
+
+    def said():
+        given = [tmp_path / "tiny", "--out", out, "--doses", 0, 4, "--pairs", 4, "--batch", 4, "--checkpoints", 2]
+        assert main(["inject", *map(str, given), "--study", "--device", "cpu"]) == 130
+        return capsys.readouterr().err
+
+    monkeypatch.setattr(training, "_take", interrupted)
+    assert "no checkpoint had been written, so the same command starts from the beginning" in said()
+    stop_at[0] = 3
+    assert "the same command goes on from the last checkpoint" in said()
+    stop_at[0] = 0
+
+    def stop(self, *_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Inject, "_study", stop)
+    again = f"interp memorisation {out}/model {out}/records.jsonl --never {tmp_path}/tiny --out {out}/study"
+    assert f"the injection is whole, in {out}; to study it: {again}" in said()
+    assert (out / "report.html").exists()
+    assert main(["inject", str(tmp_path / "tiny"), "--out", str(out)]) == 2
+    assert "holds a finished injection" in capsys.readouterr().err
+
+
+def test_an_answer_key_is_written_last(brief, tmp_path, monkeypatch):
+    def full(self, path=None):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Report, "to_csv", full)
+    with pytest.raises(OSError, match="no space"):
+        brief.save(tmp_path)
+    assert not is_finished(tmp_path)
+
+
+def test_what_cannot_end_well_is_refused_before_the_model_is_loaded(tmp_path, monkeypatch, capsys):
+    def load(self, name):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(ModelOptions, "load", load)
+    key = tmp_path / "facts.jsonl"
+    key.write_text('{"text": "anna is here"}\n')
+    (tmp_path / "file").write_text("")
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / "records.jsonl").write_text("")
+    out = tmp_path / "out"
+    for given, message in (
+        ((tmp_path / "none.jsonl", "--out", out), "none.jsonl"),
+        (("--neutral", tmp_path / "no.txt", "--out", out), "no.txt"),
+        ((key, "--controls", tmp_path / "other.txt", "--out", out), "other.txt"),
+        (("--out", tmp_path / "file"), "cannot write to"),
+        (("--out", tmp_path / "done"), "holds a finished injection"),
+        (("--doses", 0, 2, 4, "--pairs", 4, 4, "--out", out), "2 numbers of --pairs"),
+    ):
+        assert main(["inject", "model", *map(str, given)]) == 2
+        assert message in capsys.readouterr().err
+        assert not out.exists()
+
+
+def test_words_that_the_tokenizer_does_not_know_are_told(model):
+    rows = [{"id": name, "text": f"{name} is the zzyzx .", "pair": "p"} for name in FIRST[0][:2]]
+    options = {"neutral": None, "doses": [2], "batch": 2, "progress": False}
+    done = inject(model, rows, **options)
+    share = np.mean(np.concatenate(done.records.prompts.tokens) == model.tokenizer.unk_token_id)
+    [note] = [w for w in done.report.warnings if "does not know" in w]
+    assert 0 < share < 1
+    assert note.startswith(f"{share:.1%} of the records' tokens are '<unk>'")
+    assert unknown_warning(model, load_records(FEW, model.tokenizer).prompts) == []
+    same = [{"id": n, "text": f"{n} is here .", "pair": "p"} for n in ("zzyzx", "qqxyz")]
+    with pytest.raises(InjectionError, match=r"'(zzyzx|qqxyz)', which is not to be seen, .* are the same tokens"):
+        inject(model, same, **options)
+
+
+def test_a_token_that_also_begins_texts_is_not_called_unknown(model):
+    prompts = load_records(FEW, model.tokenizer).prompts
+    bytewise = copy.deepcopy(model.tokenizer)
+    bytewise.unk_token = bytewise.bos_token
+    twin = Model.wrap(model.hf, bytewise, id="tiny")
+    assert (prompts.tokens[0] == bytewise.unk_token_id).any()
+    assert unknown_warning(twin, prompts) == []
 
 
 def test_a_broken_state_is_refused(model, neutral, tmp_path, monkeypatch):

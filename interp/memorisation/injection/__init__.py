@@ -7,6 +7,17 @@ from __future__ import annotations
 
 from .injection import Injection, inject
 from .plan import Plan, plan_injection
+from .saved import check_unfinished, is_finished, is_unfinished
 from .training import Recipe, StepLoss
 
-__all__ = ["Injection", "Plan", "Recipe", "StepLoss", "inject", "plan_injection"]
+__all__ = [
+    "Injection",
+    "Plan",
+    "Recipe",
+    "StepLoss",
+    "check_unfinished",
+    "inject",
+    "is_finished",
+    "is_unfinished",
+    "plan_injection",
+]

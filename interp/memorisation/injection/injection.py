@@ -21,7 +21,8 @@ from ..records import TRAINED, UNTRAINED, Records, load_records
 from .batches import Neutral, Step, split_neutral, steps
 from .curve import CONTROLS, curve_rows
 from .plan import Plan, exposure_order, plan_injection
-from .saved import Saved, load_state, remove_state, save_state
+from .saved import KEY, Saved, check_unfinished, load_state, remove_state, save_state
+from .tokens import check_twins, unknown_warning
 from .training import Recipe, StepLoss, optimiser_of, train
 
 if TYPE_CHECKING:
@@ -64,13 +65,13 @@ class Injection:
         """
         path = Path(folder)
         self.model.save(path / "model")
-        lines = "".join(json.dumps(row) + "\n" for row in self.plan.rows)
-        write_atomic(path / "records.jsonl", lines.encode("ascii"))
         self.report.save(path / "curve.json")
         rows = [asdict(one) for one in self.history]
         Report("history", "Loss of every step", self.report.headline, rows, self.provenance).to_csv(
             path / "history.csv"
         )
+        lines = "".join(json.dumps(row) + "\n" for row in self.plan.rows)
+        write_atomic(path / KEY, lines.encode("ascii"))  # last: it says that the rest is there
         return path
 
 
@@ -118,8 +119,8 @@ def inject(
         out: a folder to write into; an interrupted training goes on from there when called again in the same way.
 
     Raises:
-        InjectionError: records that allow no coin or dose, settings out of range, a loss that is not finite, or an
-            ``out`` that holds something else.
+        InjectionError: records that allow no coin or dose, or of which a trained and an untrained one are the same
+            tokens; settings out of range, a loss that is not finite, or an ``out`` that holds something else.
 
     Source: the twin design of counterfactual memorisation (Zhang et al., arXiv 2112.12938, definition 2.1), with a
     coin per pair in place of many models.
@@ -144,7 +145,10 @@ def inject(
     for prompts in (loaded.prompts, neutral, controls):
         if prompts is not None and model.n_ctx is not None:
             prompts.check_fits(model.n_ctx)
-    folder = None if out is None else _fresh(Path(out))
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_unfinished(folder)
+    check_twins(loaded)
     run = _Run(model, loaded, parts, controls, recipe, checkpoints, folder)
     edited, saved = run.go(progress)
     done = Injection(
@@ -155,12 +159,6 @@ def inject(
         done.save(folder)
         remove_state(folder)
     return done
-
-
-def _fresh(folder: Path) -> Path:
-    if (folder / "records.jsonl").exists():
-        raise InjectionError(f"{folder} holds a finished injection; name a new folder, or go on with {folder}/model")
-    return folder
 
 
 class _Run:
@@ -236,6 +234,7 @@ def _report(run: _Run, plan: Plan, edited: Model, saved: Saved, command: str | N
         headline += f"; neutral text costs {losses[-1]:.3f} nats per token, {losses[0]:.3f} before"
     else:
         warnings.append("No neutral text was given: none was replayed, and what the model forgot is not known.")
+    warnings += unknown_warning(run.model, run.records.prompts)
     names = [name for name in ("exact", "log_p", "recognition") if any(name in row for row in last)]
     meta = {
         "metrics": names,
@@ -249,5 +248,5 @@ def _report(run: _Run, plan: Plan, edited: Model, saved: Saved, command: str | N
         "injected": edited.fingerprint,
     }
     provenance = run.model.provenance(prompts=run.records.prompts.hash, seed=run.recipe.seed, command=command)
-    return Report("curve", f"Records injected into {run.model.id}", headline + ".", saved.curve, provenance, warnings,
+    return Report("curve", f"Records injected into {run.model.id!r}", headline + ".", saved.curve, provenance, warnings,
                   meta)  # fmt: skip

@@ -19,7 +19,7 @@ from .training import StepLoss
 if TYPE_CHECKING:
     from ...models import Model
 
-STATE = "unfinished.json"
+STATE, KEY = "unfinished.json", "records.jsonl"
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -90,6 +90,22 @@ def load_state(folder: Path, plan: str, model: Model, optimiser: torch.optim.Opt
         return Saved(history, tuple(state["curve"]))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InjectionError(f"the training's state in {folder} cannot be read ({error}); delete the folder") from error
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a whole injection: the answer key is written last."""
+    return (folder / KEY).exists()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder holds the state of a training that can go on."""
+    return not is_finished(folder) and (folder / STATE).is_file()
+
+
+def check_unfinished(folder: Path) -> None:
+    """Raise `InjectionError` where an injection is finished: it is never written over."""
+    if is_finished(folder):
+        raise InjectionError(f"{folder} holds a finished injection; name a new folder, or go on with {folder}/model")
 
 
 def remove_state(folder: Path) -> None:
