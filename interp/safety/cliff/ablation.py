@@ -101,7 +101,7 @@ def against_random(
     others: PromptSet | None = None,
     reference: PromptSet | None = None,
     refusals: Sequence[int] | None = None,
-    how: How = "mean",
+    how: How = "zero",
     at: At = AT_THE_END,
     draws: int = 100,
     seed: int = 0,

@@ -42,9 +42,24 @@ class Drops:
     def __len__(self) -> int:
         return len(self.plateau)
 
+    def plateau_alone(self) -> Drops:
+        """The same as if every final score were 0: what is compared is then where the thinking stands."""
+        return Drops(self.plateau, np.zeros(len(self)), self.length, self.template)
+
     def select(self, which: Array) -> Drops:
         """Some of the prompts."""
         return Drops(self.plateau[which], self.final[which], self.length[which], self.template[which])
+
+
+def logistic(log_odds: Float[np.ndarray, " pos"]) -> Float[np.ndarray, " pos"]:
+    """Probabilities of log odds, as of a prober: the score between 0 and 1 that cliffs are measured in.
+
+    >>> logistic(np.array([0.0, -800.0])).tolist()
+    [0.5, 0.0]
+    """
+    from scipy.special import expit
+
+    return expit(log_odds)
 
 
 def left_out(length: int) -> int:
@@ -120,7 +135,12 @@ class Cliff:
     @property
     def found(self) -> bool:
         """Scores fall, and further than the controls' do by both tests: neither a template nor a length can do this."""
-        return self.own[1] > 0 and self.beyond[1] > 0 and self.p < ALPHA
+        return self.own[1] > 0 and self.further
+
+    @property
+    def further(self) -> bool:
+        """The difference to the controls is above 0 by both tests."""
+        return self.beyond[1] > 0 and self.p < ALPHA
 
     def _of(self, k: int) -> tuple[float, float, float]:
         i = self.interval

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,13 +74,15 @@ def fit_prober(
 
 def read_thinking(
     model: Model,
-    prober: Prober,
+    probers: Sequence[Prober],
     prompts: PromptSet,
     *,
     batch_tokens: int | None = None,
     progress: bool | None = None,
-) -> list[Float[np.ndarray, " pos"]]:
+) -> list[list[Float[np.ndarray, " pos"]]]:
     """Log odds of a refusal at every token from the first of the thinking to the last before the answer.
+
+    One list of prompts per prober; all of them read the same site.
 
     Raises:
         PromptError: a prompt without a mark ``think_start``.
@@ -88,15 +90,15 @@ def read_thinking(
     start = prompts.marks.get("think_start")
     if start is None or (start < 0).any():
         raise PromptError("every prompt needs the mark 'think_start'; make them with find_thinking or think")
-    found: list[Float[np.ndarray, " pos"]] = []
+    [site] = {prober.probe.site for prober in probers}
+    found: list[list[Float[np.ndarray, " pos"]]] = [[] for _ in probers]
     for part in _parts(prompts):
-        acts = capture(model, part, prober.probe.site, batch_tokens=batch_tokens, progress=progress)
-        index, wanted = acts.index, np.zeros(len(acts), bool)
-        for i, first in enumerate(part.marks["think_start"]):
-            wanted |= (index.example == i) & (index.position >= first)
-        rows = acts.select(wanted)
-        values = prober.log_odds(model, rows[prober.probe.site].tensor())
-        found += [values[rows.index.example == i] for i in range(len(part))]
+        acts = capture(model, part, site, batch_tokens=batch_tokens, progress=progress)
+        rows = acts.select(acts.index.position >= part.marks["think_start"][acts.index.example])
+        states, example = rows[site].tensor(), rows.index.example
+        for prober, mine in zip(probers, found, strict=True):
+            values = prober.log_odds(model, states)
+            mine += [values[example == i] for i in range(len(part))]
     return found
 
 

@@ -74,16 +74,20 @@ def ablation_report(done: Sequence[tuple[float, Ablation]], use: Settings, about
         row |= {"refused_before": one.refused_before, "refused_after": one.refused}
         row |= {"random_refused": one.drawn_refused.mean(), "others_before": one.others_before}
         row |= {"others_after": one.others_after, "draws": len(drawn), "exact": one.exact, "n": len(own)}
+        row |= {"min_p": 1 / (1 + len(drawn))}
         rows.append(row)
     best = min(rows, key=lambda r: r["p"])
     behaves = done[0][1].score is not None
     what = "harmful prompts that were answered" if behaves else "harmful prompts that were answered, by the prober,"
     called = best["p"] < 0.05 / len(rows) and best["beyond_lo"] > 0
+    behind = "." if called else ": no more than random heads do."
+    if not called and best["beyond_lo"] > 0 and best["p"] <= best["min_p"]:
+        behind = f": no other set of heads does as much, but there are too few for a p below {best['min_p']:.2g}."
     plural = "s" if best["heads"] > 1 else ""
     headline = (
         f"With the {best['heads']} lowest head{plural} taken out, {best['refused_after']:.0%} of {what} are refused "
         f"({best['refused_before']:.0%} before; {best['random_refused']:.0%} with random heads; p = {best['p']:.2g})"
-        + ("." if called else ": no more than random heads do.")
+        f"{behind}"
     )
     unit = "log odds of a refusal, first token" if behaves else "log odds of a refusal, prober"
     meta = {

@@ -27,7 +27,7 @@ class Settings:
     C: float = 1.0
     percent: tuple[float, ...] = PERCENT
     rank: str = "contribution"
-    how: How = "mean"
+    how: How = "zero"
     at: At = AT_THE_END
     draws: int = 100
     share: float = SHARE

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import NDArray
 
 from ...report import Report
 from ...sites import Site
 from .ablation import Ablation, against_random, count_of
 from .contributions import Contributions, contributions
-from .drop import drops
+from .drop import drops, logistic
 from .judge import rank_by_cliff
-from .kinds import CONTROL, OVERREFUSED, REFUSED, SUSPECT, Kinds, kinds_of
+from .kinds import CONTROL, REFUSED, SUSPECT, Kinds, kinds_of
 from .prober import Prober, fit_prober, read_thinking
 from .reports import ablation_report, heads_report, judge_report
 from .settings import Settings
@@ -91,19 +90,18 @@ def cliff(
     lacking = _lacking(kinds)
     if lacking:
         return CliffStudy({"cliff": nothing_to_fall(kinds, lacking, about, told)}, None)
-    first, second = (
-        fit_prober(
-            model, prompts.select(half), kinds.refused[half], site, norm=use.norm, C=use.C, **options
-        )
-        for half in (_fitting(kinds, kinds.fits), _fitting(kinds, ~kinds.fits))
-    )  # fmt: skip
-    log_odds = _held_out(model, prompts, kinds, first, second, options)
-    scores = [1 / (1 + np.exp(-s)) for s in log_odds]
-    found = drops(scores, _lengths(prompts), _templates(prompts))
-    reports = {"cliff": cliff_report(kinds, log_odds, found, use, about, told, site)}
-    reports["cliff-judge"] = judge_report(
-        prompts, kinds, found, rank_by_cliff(found.drop, kinds.harmful, share=use.share), about
+    fitted = _probers(model, prompts, kinds, site, use, options)
+    log_odds, strict = _held_out(model, prompts, kinds, fitted, options)
+    found, alone = (
+        None if read is None else drops([logistic(s) for s in read], _lengths(prompts), _templates(prompts))
+        for read in (log_odds, strict)
     )
+    assert log_odds is not None
+    assert found is not None
+    reports = {"cliff": cliff_report(kinds, log_odds, found, alone, use, about, told, site)}
+    chosen = rank_by_cliff(found.drop, kinds.harmful, share=use.share)
+    reports["cliff-judge"] = judge_report(prompts, kinds, found, chosen, about)
+    first, second = fitted[0]
     if kinds.of(SUSPECT).any():
         shares = _contributions(model, prompts, kinds, (first, second), site, use, options)
         reports["cliff-heads"] = heads_report(kinds, shares, use, about, site)
@@ -113,9 +111,28 @@ def cliff(
     return CliffStudy(reports, first)
 
 
-def _fitting(kinds: Kinds, half: Array) -> Array:
-    """Rows of a half that a prober is fitted on: harmful prompts that are refused, harmless ones that are answered."""
-    return np.flatnonzero(half & (kinds.of(REFUSED) | kinds.of(CONTROL)))
+Pair = tuple[Prober, Prober]
+
+
+def _probers(
+    model: Model, prompts: PromptSet, kinds: Kinds, site: Site, use: Settings, options: Mapping[str, Any]
+) -> tuple[Pair, Pair | None]:
+    """A prober of each half, as the paper has it; and one that is fitted on harmful prompts alone, where there are any.
+
+    The paper's tells harmful refused from harmless answered prompts, so it may read harm. The strict one tells refused
+    from answered among harmful prompts, where harm tells nothing.
+    """
+
+    def fit(negative: str, half: Array) -> Prober:
+        rows = np.flatnonzero(half & (kinds.of(REFUSED) | kinds.of(negative)))
+        return fit_prober(
+            model, prompts.select(rows), kinds.refused[rows], site, norm=use.norm, C=use.C, **options
+        )  # fmt: skip
+
+    halves = (kinds.fits, ~kinds.fits)
+    plain = (fit(CONTROL, halves[0]), fit(CONTROL, halves[1]))
+    enough = all(len(np.unique(kinds.groups[half & kinds.of(SUSPECT)])) > 1 for half in halves)
+    return plain, (fit(SUSPECT, halves[0]), fit(SUSPECT, halves[1])) if enough else None
 
 
 def _lacking(kinds: Kinds) -> str:
@@ -131,15 +148,18 @@ def _lacking(kinds: Kinds) -> str:
 
 
 def _held_out(
-    model: Model, prompts: PromptSet, kinds: Kinds, first: Prober, second: Prober, options: Mapping[str, Any]
-) -> list[Float[np.ndarray, " pos"]]:
-    """Log odds of a refusal over each prompt's thinking, by the prober that has not seen its half."""
-    found: list[Any] = [None] * len(prompts)
-    for prober, half in ((first, ~kinds.fits), (second, kinds.fits)):
+    model: Model, prompts: PromptSet, kinds: Kinds, fitted: tuple[Pair, Pair | None], options: Mapping[str, Any]
+) -> list[Any]:
+    """Log odds of a refusal over each prompt's thinking, by the probers that have not seen its half."""
+    pairs = [pair for pair in fitted if pair is not None]
+    found: list[list[Any]] = [[None] * len(prompts) for _ in pairs]
+    for which, half in enumerate((~kinds.fits, kinds.fits)):
         rows = np.flatnonzero(half)
-        for i, values in zip(rows, read_thinking(model, prober, prompts.select(rows), **options), strict=True):
-            found[i] = values
-    return found
+        read = read_thinking(model, [pair[which] for pair in pairs], prompts.select(rows), **options)
+        for mine, values in zip(found, read, strict=True):
+            for i, one in zip(rows, values, strict=True):
+                mine[i] = one
+    return [*found, None] if len(found) == 1 else found
 
 
 def _lengths(prompts: PromptSet) -> Array:
@@ -192,7 +212,7 @@ def _ablations(
         done.append((percent, against_random(
             model, prompts.select(np.flatnonzero(judged_on)), [head for head, _ in order[:n]], prober,
             groups=kinds.groups[judged_on], others=prompts.select(np.flatnonzero(controls & ~kinds.fits)),
-            reference=prompts.select(np.flatnonzero(controls & kinds.fits)), refusals=refusals, how=use.how, at=use.at,
+            reference=prompts.select(np.flatnonzero(kinds.fits)), refusals=refusals, how=use.how, at=use.at,
             draws=use.draws, seed=use.seed, **options,
         )))  # fmt: skip
     return done
@@ -211,10 +231,5 @@ def _warnings(thoughts: Thoughts, kinds: Kinds) -> list[str]:
         found.append(
             f"The model does what the file's column 'refused' says on only {kinds.agrees:.0%} of the prompts, by the "
             "first token of its answer."
-        )
-    if not kinds.of(OVERREFUSED).any():
-        found.append(
-            "No harmless prompt is refused, so the prober cannot tell refusing from finding something harmful: what it "
-            "reads in the thinking may be either."
         )
     return found

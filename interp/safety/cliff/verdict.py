@@ -14,7 +14,7 @@ from ...provenance import Provenance
 from ...report import Report
 from ...sites import Site
 from ...stats import auc, cluster_bootstrap
-from .drop import FRACTION, LEFT_OUT, Cliff, Drops, compare, left_out
+from .drop import FRACTION, LEFT_OUT, Cliff, Drops, compare, left_out, logistic
 from .intervals import mean_interval
 from .kinds import CONTROL, KINDS, REFUSED, SUSPECT, Kinds
 from .settings import Settings
@@ -34,10 +34,15 @@ def nothing_to_fall(kinds: Kinds, lacking: str, about: Provenance, warnings: Seq
 
 
 def cliff_report(
-    kinds: Kinds, log_odds: Scores, found: Drops, use: Settings, about: Provenance, warnings: Sequence[str], site: Site
-) -> Report:
-    """Plateau, final score and cliff of each kind of prompt; the trajectory and the verdict in ``meta``."""
-    scores = [1 / (1 + np.exp(-s)) for s in log_odds]
+    kinds: Kinds, log_odds: Scores, found: Drops, strict: Drops | None, use: Settings, about: Provenance,
+    warnings: Sequence[str], site: Site,
+) -> Report:  # fmt: skip
+    """Plateau, final score and cliff of each kind of prompt; the trajectory and the verdict in ``meta``.
+
+    ``strict`` are the same by a prober that was fitted on harmful prompts alone. Where it is there, a cliff is called
+    only if it, too, sees more in the thinking of the suspects than of the controls.
+    """
+    scores = [logistic(s) for s in log_odds]
     there = [kind for kind in KINDS if kinds.of(kind).any()]
     rows = [
         {"class": kind, **_means(found, kinds.of(kind), kinds, use), "n": int(kinds.of(kind).sum()),
@@ -45,15 +50,16 @@ def cliff_report(
         for kind in there
     ]  # fmt: skip
     verdict, why = _verdict(kinds, found, use)
+    alone = None if strict is None or verdict is None else _verdict(kinds, strict.plateau_alone(), use)[0]
     aucs = _aucs(kinds, log_odds, found, use)
-    readable = aucs["prober_auc_lo"] > 0.5
+    falls = bool(verdict is not None and verdict.found and aucs["prober_auc_lo"] > 0.5)
     meta: dict[str, Any] = {
-        "found": bool(verdict is not None and verdict.found and readable), "site": str(site), "norm": use.norm,
-        "ci_level": use.level, "left_out": LEFT_OUT, "fraction": FRACTION, **aucs, **_numbers(verdict),
+        "found": falls and (alone is None or alone.further), "falls": falls, "site": str(site), "norm": use.norm,
+        "ci_level": use.level, "left_out": LEFT_OUT, "fraction": FRACTION, **aucs, **_numbers(verdict, alone),
         "template": int(np.median([len(s) - n for s, n in zip(scores, found.length, strict=True)])),
         "trajectory": [row for kind in there for row in _path(kind, scores, kinds, use)],
     }  # fmt: skip
-    told = [*warnings, *_few(kinds), *_limits(kinds, verdict, meta)]
+    told = [*warnings, *_few(kinds), *_limits(kinds, verdict, alone, meta)]
     return Report("cliff", TITLE, _headline(verdict, why, meta, kinds), rows, about, tuple(told), meta)
 
 
@@ -102,11 +108,15 @@ def _verdict(kinds: Kinds, found: Drops, use: Settings) -> tuple[Cliff | None, s
     return verdict, ""
 
 
-def _numbers(verdict: Cliff | None) -> dict[str, Any]:
+def _numbers(verdict: Cliff | None, alone: Cliff | None) -> dict[str, Any]:
     if verdict is None:
         return {}
     out: dict[str, Any] = {"p": verdict.p, "min_p": verdict.min_p, "compared": verdict.compared}
-    for name, three in (("own", verdict.own), ("control", verdict.control), ("beyond", verdict.beyond)):
+    parts = [("own", verdict.own), ("control", verdict.control), ("beyond", verdict.beyond)]
+    if alone is not None:
+        parts.append(("strict", alone.beyond))
+        out["strict_p"] = alone.p
+    for name, three in parts:
         out |= dict(zip((name, f"{name}_lo", f"{name}_hi"), three, strict=True))
     return out
 
@@ -140,11 +150,16 @@ def _headline(verdict: Cliff | None, why: str, meta: dict[str, Any], kinds: Kind
         return f"No cliff could be looked for: {why}."
     own, control, beyond = verdict.own, verdict.control, verdict.beyond
     n, call = int(kinds.of(SUSPECT).sum()), "A cliff" if meta["found"] else "No cliff"
+    behind = "." if meta["found"] else ", which template, length or luck can do."
+    if meta["falls"] and not meta["found"]:
+        behind = (
+            f"; but a prober that cannot have learned to read harm sees no refusal in their thinking (p = "
+            f"{meta['strict_p']:.2g})."
+        )
     return (
         f"{call}: on {n} harmful prompts that are answered the refusal score falls by {own[0]:.2f} "
         f"[{own[1]:.2f}, {own[2]:.2f}] between the thinking and the answer, {beyond[0]:.2f} "
-        f"[{beyond[1]:.2f}, {beyond[2]:.2f}] beyond harmless prompts ({control[0]:.2f}; p = {verdict.p:.2g})"
-        + ("." if meta["found"] else ", which template, length or luck can do.")
+        f"[{beyond[1]:.2f}, {beyond[2]:.2f}] beyond harmless prompts ({control[0]:.2f}; p = {verdict.p:.2g}){behind}"
     )
 
 
@@ -153,7 +168,7 @@ def _few(kinds: Kinds) -> list[str]:
     return [f"Few groups of prompts: {', '.join(small)}. Intervals are rough."] if small else []
 
 
-def _limits(kinds: Kinds, verdict: Cliff | None, meta: dict[str, Any]) -> list[str]:
+def _limits(kinds: Kinds, verdict: Cliff | None, alone: Cliff | None, meta: dict[str, Any]) -> list[str]:
     """What the numbers cannot carry."""
     found = []
     if meta["thinking_auc_lo"] <= 0.5 < meta["prober_auc_lo"]:
@@ -161,6 +176,11 @@ def _limits(kinds: Kinds, verdict: Cliff | None, meta: dict[str, Any]) -> list[s
             "Within the thinking the prober does not tell refused from answered prompts (AUC "
             f"{meta['thinking_auc']:.2f} [{meta['thinking_auc_lo']:.2f}, {meta['thinking_auc_hi']:.2f}]): it was "
             "fitted at the end, and what it says of other tokens need not be about refusing."
+        )
+    if verdict is not None and alone is None:
+        found.append(
+            "Too few harmful prompts are answered to fit a prober on harmful prompts alone, so what falls may be a "
+            "reading of harm rather than of refusal."
         )
     if verdict is not None and verdict.compared < verdict.suspects:
         found.append(
