@@ -19,6 +19,8 @@ TALL, LARGE = 3, 200_000
 """From so many rows per feature, and so many numbers in all, splits share what they can (`tall_scores`)."""
 
 Split = tuple[Int[Tensor, "_"], Int[Tensor, "_"]]
+Scorer = Callable[..., list[Tensor]]
+"""What is called as `held_out_scores` is, and returns what it does."""
 
 
 def held_out_scores(

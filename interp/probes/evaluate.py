@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import ActivationError, NonFiniteError, SplitError
 from ..splits import Folds, grouped_folds
 from ..stats import Permutations, accuracy, auc, max_null_p, permute_labels
-from .crossfit import held_out_scores
+from .crossfit import Scorer, held_out_scores
 from .nested import inner_results, part_pairs, parts_of, splits_without
 from .result import CVResult, Nested, intervals, pick
 from .threads import side_by_side
@@ -39,6 +39,7 @@ def cross_validate(
     seed: int = 0,
     tol: float = 1e-5,
     null_tol: float = 1e-3,
+    scorer: Scorer = held_out_scores,
     progress: bool | None = None,
 ) -> CVResult:
     """Probe every site with grouped cross-validation, and test the sites together.
@@ -57,6 +58,8 @@ def cross_validate(
         tol: of the weights behind scores and AUCs.
         null_tol: of those of the null, where the observed labels are fitted once more, as loosely, so that ``p`` and
             ``p_max`` compare like with like: they are exact at any tolerance.
+        scorer: what is fitted on training rows and scores the others, in place of logistic regression; called as
+            `held_out_scores` is, such as `interp.directions.held_out.scorer` makes.
         progress: draw a progress bar; by default on a terminal only.
 
     The intervals hold the fitted probes fixed: they are about other groups, not about another training set.
@@ -88,8 +91,8 @@ def cross_validate(
     with _progress(len(features) * work, progress) as step:
 
         def one_site(x: Tensor) -> tuple[Array, Array, Array, Array, Any]:
-            s = _scores(x, every, split, C, goal, step)
-            within = None if isinstance(parts, str) else inner_results(x, every[:1], parts, C, tol, step)
+            s = _scores(x, every, split, C, goal, step, scorer)
+            within = None if isinstance(parts, str) else inner_results(x, every[:1], parts, C, tol, step, scorer)
             return s[0], auc(s[1:2], truth), auc(s[2:], drawn.labels), accuracy(s[2:] > 0, drawn.labels), within
 
         made = side_by_side(one_site, list(features.values()), LARGE)
@@ -133,10 +136,12 @@ def _trainable(drawn: Permutations, split: Folds) -> Permutations:
     return Permutations(drawn.labels[keep], drawn.scheme, drawn.attainable, drawn.exact, least)
 
 
-def _scores(x: Tensor, y: Tensor, split: Folds, C: float, tol: Tensor, step: Callable[[int], object]) -> Array:
+def _scores(
+    x: Tensor, y: Tensor, split: Folds, C: float, tol: Tensor, step: Callable[[int], object], scorer: Scorer
+) -> Array:
     splits = splits_without(split.of, [(f,) for f in range(split.count)])
     out = np.empty((len(y), len(x)))
-    for (_, test), s in zip(splits, held_out_scores(x, y, splits, C=C, tol=tol, step=step), strict=True):
+    for (_, test), s in zip(splits, scorer(x, y, splits, C=C, tol=tol, step=step), strict=True):
         out[:, test.numpy()] = s.cpu().numpy()
     return out
 

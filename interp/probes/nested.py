@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..splits import Folds
 from ..stats import auc
-from .crossfit import Split, held_out_scores
+from .crossfit import Scorer, Split, held_out_scores
 
 Array = NDArray[Any]
 PARTS = 6
@@ -44,7 +44,13 @@ def splits_without(of: Array, held_out: list[tuple[int, ...]]) -> list[Split]:
 
 
 def inner_results(
-    x: Tensor, y: Tensor, part: Array, C: float, tol: float, step: Callable[[int], object] | None
+    x: Tensor,
+    y: Tensor,
+    part: Array,
+    C: float,
+    tol: float,
+    step: Callable[[int], object] | None,
+    scorer: Scorer = held_out_scores,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For each part, AUC and size of the scores of the other parts, by probes that saw neither it nor what they score.
 
@@ -54,7 +60,7 @@ def inner_results(
     count, pairs = int(part.max()) + 1, part_pairs(part)
     scores = np.full((count, len(x)), np.nan)
     splits = splits_without(part, [*pairs])
-    fitted = held_out_scores(x, y, splits, C=C, tol=tol, step=step)
+    fitted = scorer(x, y, splits, C=C, tol=tol, step=step)
     for (i, j), (_, test), s in zip(pairs, splits, fitted, strict=True):
         rows, values = test.numpy(), s[0].cpu().numpy()
         for own, other in ((i, j), (j, i)):

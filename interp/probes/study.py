@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,13 @@ from torch import Tensor
 
 from ..errors import PromptError, SplitError
 from ..prompts import PromptSet
+from ..provenance import Provenance
 from ..report import Report
 from ..run import capture
 from ..sites import Site
 from ..splits import require_classes, require_distinct_inputs, shared_inputs
 from .baselines import last_token, token_counts, visible_tokens
+from .crossfit import Scorer, held_out_scores
 from .evaluate import cross_validate
 from .findings import Rival, headline, quoted_scores, warnings_of, worth
 from .probe import Probe
@@ -91,12 +93,80 @@ def probe(
         >>> study.report.kind, study.probe.mark
         ('probe', 'last')
     """
+    read = read_sites(
+        model, prompts, sites, at=at, C=C, folds=folds, permutations=permutations, bootstrap=bootstrap, level=level,
+        permute=permute, nested=nested, untrained=untrained, shared=shared, seed=seed, progress=progress,
+        command=command,
+    )  # fmt: skip
+    trained, best = read.trained, read.trained.sites[read.trained.best]
+    truth = torch.from_numpy(trained.truth)
+    fitted = Probe.fit(read.features[best], truth, trained.classes, best, at, read.provenance, C=C)
+    report = Report(
+        kind="probe",
+        title=title or f"'{trained.classes[1]}' against '{trained.classes[0]}' at {at}",
+        headline=headline(trained, at, read.rivals),
+        rows=read.rows,
+        provenance=read.provenance,
+        warnings=read.warnings,
+        meta=read.meta,
+    )
+    return ProbeStudy(report, fitted, trained, read.untrained, read.baselines)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reading:
+    """What was read at every site, and beside it: activations in the order of ``prompts``, which have the mark.
+
+    ``rows``, ``meta`` and ``warnings`` are those of a report; ``rivals`` what the best site has to be ahead of.
+    """
+
+    prompts: PromptSet
+    features: dict[Site, Tensor]
+    trained: CVResult
+    untrained: CVResult | None
+    baselines: dict[str, CVResult]
+    rivals: dict[str, Rival]
+    rows: list[dict[str, Any]]
+    meta: dict[str, Any]
+    warnings: list[str]
+    provenance: Provenance
+
+
+def read_sites(
+    model: Model,
+    prompts: PromptSet,
+    sites: str | Site | Sequence[str | Site] = "resid_post",
+    *,
+    at: str = "last",
+    C: float = 1.0,
+    folds: int = 10,
+    permutations: int = 200,
+    bootstrap: int = 2000,
+    level: float = 0.95,
+    permute: str = "groups",
+    nested: bool = True,
+    untrained: bool = True,
+    shared: str = "raise",
+    scorer: Callable[[PromptSet], Scorer] = lambda _: held_out_scores,
+    seed: int = 0,
+    progress: bool | None = None,
+    command: str | None = None,
+) -> Reading:
+    """What `probe` reads at every site, with its nulls, controls and baselines, as values.
+
+    ``scorer`` makes what is fitted on training rows, in place of logistic regression, from the prompts that are read;
+    the baselines without a model stay logistic regression. The rest is as for `probe`.
+
+    Raises:
+        PromptError, SplitError, NonFiniteError: as `probe`.
+    """
     if shared not in ("raise", "warn"):
         raise SplitError(f"shared is 'raise' or 'warn', got {shared!r}")
     chosen, labels, positions, notes = _select(prompts, at)
     require_classes(labels)
     seen = visible_tokens(chosen.tokens, positions)
     groups, repeats, more = _groups(chosen, seen, shared)
+    fit = scorer(chosen)
     settings: dict[str, Any] = {"C": C, "bootstrap": bootstrap, "level": level, "seed": seed, "progress": progress}
     acts = capture(model, chosen, sites, at=at, progress=progress, command=command)
     features = _features(acts, len(chosen))
@@ -108,6 +178,7 @@ def probe(
         permutations=permutations,
         permute=permute,
         nested=nested,
+        scorer=fit,
         **settings,
     )
     settings |= {"folds": trained.folds, "permutations": 0}
@@ -115,25 +186,18 @@ def probe(
     if untrained:
         fresh = capture(model.untrained(seed), chosen, list(acts.sites), at=at, progress=progress)
         made = _features(fresh, len(chosen))
-        control = cross_validate(made, labels, groups, nested=trained.nested is not None, **settings)
+        control = cross_validate(made, labels, groups, nested=trained.nested is not None, scorer=fit, **settings)
     simple = {"bow": token_counts(seen), "last_token": last_token(seen)}
     baselines = {
         name: cross_validate({name: x}, labels, groups, nested=False, **settings) for name, x in simple.items()
     }
-    provenance = acts.provenance.replace(seed=seed, command=command)
-    best = trained.sites[trained.best]
-    fitted = Probe.fit(features[best], torch.from_numpy(trained.truth), trained.classes, best, at, provenance, C=C)
     rivals = _rivals(trained, control, baselines, bootstrap, level, seed)
-    report = Report(
-        kind="probe",
-        title=title or f"'{trained.classes[1]}' against '{trained.classes[0]}' at {at}",
-        headline=headline(trained, at, rivals),
-        rows=_rows(trained, control, at, bootstrap, level, seed),
-        provenance=provenance,
-        warnings=[*notes, *more, *warnings_of(trained, rivals, repeats, chosen.groups is None)],
-        meta=_meta(trained, baselines, rivals, level),
-    )
-    return ProbeStudy(report, fitted, trained, control, baselines)
+    return Reading(
+        chosen, features, trained, control, baselines, rivals, _rows(trained, control, at, bootstrap, level, seed),
+        _meta(trained, baselines, rivals, level),
+        [*notes, *more, *warnings_of(trained, rivals, repeats, chosen.groups is None)],
+        acts.provenance.replace(seed=seed, command=command),
+    )  # fmt: skip
 
 
 def _select(prompts: PromptSet, at: str) -> tuple[PromptSet, np.ndarray, np.ndarray, list[str]]:
