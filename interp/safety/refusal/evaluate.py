@@ -39,8 +39,8 @@ class Rival:
 class Judged:
     """One contrast at one mark. The last entry of each depth axis is the belief averaged over depths.
 
-    ``chosen`` is the depth that was best on the validation part, ``quoted`` its AUC on the test part. ``p_family``
-    compares each depth with the best of the whole family under permuted labels.
+    ``quoted`` is the AUC with the depth of each part ``chosen`` on the other (see `blind`). ``p_family`` compares each
+    depth with the best of the whole family under permuted labels.
     """
 
     contrast: Contrast
@@ -48,14 +48,14 @@ class Judged:
     auc: Interval
     raw_auc: Float[np.ndarray, " depth"]
     null: Float[np.ndarray, "permutation depth"]
-    chosen: int
+    chosen: Mapping[str, int]
     quoted: Interval
     p: Float[np.ndarray, " depth"]
     p_max: Float[np.ndarray, " depth"]
     p_family: Float[np.ndarray, " depth"]
     min_p: float
     rivals: Mapping[str, Rival]
-    rival_auc: Mapping[str, Float[np.ndarray, " depth"]]
+    rival_auc: Mapping[str, Float[np.ndarray, " _"]]
 
     @property
     def significant(self) -> bool:
@@ -90,8 +90,12 @@ def stratified_auc(
     parts = []
     for number in np.unique(stratum):
         here = stratum == number
-        one = [auc(s[here], truth[..., here], None if weights is None else weights[..., here]) for s in scores]
-        parts.append(np.stack(one, -1))
+        s, y = scores[:, here], truth[..., here]
+        if weights is None:
+            one = auc(s if y.ndim == 1 else s[:, None], y).T
+        else:
+            one = np.stack([auc(row, y, weights[..., here]) for row in s], -1)
+        parts.append(one)
     return np.asarray(np.mean(parts, axis=0))
 
 
@@ -142,10 +146,10 @@ def permuted_truths(
 
 def judge(
     contrast: Contrast, mark: str, scores: Float[np.ndarray, "depth row"], raw: Float[np.ndarray, "depth row"],
-    controls: Mapping[str, Float[np.ndarray, "depth row"]], groups: Array, part: Array, *, permutations: int,
+    controls: Mapping[str, Float[np.ndarray, "_ row"]], groups: Array, part: Array, *, permutations: int,
     bootstrap: int, level: float, seed: int,
 ) -> Judged:  # fmt: skip
-    """AUCs with intervals and nulls, the depth chosen on the validation part, and every control on the same rows."""
+    """AUCs with intervals and nulls, the depth chosen on other prompts, and every control on the same rows."""
     own, g = part[contrast.rows], groups[contrast.rows]
     truth, stratum = contrast.truth, contrast.stratum
     boot: dict[str, Any] = {"replicates": bootstrap, "level": level, "seed": seed}
@@ -158,18 +162,16 @@ def judge(
     size, chance = _size(every.estimate, contrast), _size(null, contrast)
     p = permutation_p(size, chance) if permutations else np.full(len(scores), np.nan)
     p_max = permutation_p(size, chance.max(1, keepdims=True)) if permutations else p
-    chosen = choose(scores, contrast, own)
-    judging = own == TEST if _enough(contrast, own == TEST) and _enough(contrast, own == VALIDATION) else own != ""
-    sign = _sign(scores[chosen], contrast, judging)
-    quoted = _interval(scores[chosen], None, contrast, judging, g, 1.0, boot)
+    honest, chosen = blind(scores, contrast, own)
+    layers = strata_of(contrast, own)
+    sign = -1.0 if contrast.two_sided and float(stratified_auc(honest[None], truth, layers)[0]) < CHANCE else 1.0
+    quoted = _interval(honest, None, truth, layers, g, 1.0, boot)
     rivals = {}
-    for name, other in controls.items():
-        mine = other[choose(other, contrast, own, sign)]
-        value = stratified_auc(mine[None, judging], truth[judging], stratum[judging])[0]
-        rivals[name] = Rival(float(value), _interval(scores[chosen], mine, contrast, judging, g, sign, boot))
     # The embedding sees the token at the mark and nothing else.
-    ahead = _interval(scores[chosen], scores[0], contrast, judging, g, sign, boot)
-    rivals["embedding"] = Rival(float(stratified_auc(scores[:1, judging], truth[judging], stratum[judging])[0]), ahead)
+    for name, other in {**controls, "embedding": scores[:1]}.items():
+        mine, _ = blind(other, contrast, own, sign)
+        value = float(stratified_auc(mine[None], truth, layers)[0])
+        rivals[name] = Rival(value, _interval(honest, mine, truth, layers, g, sign, boot))
     by_depth = {name: stratified_auc(other, truth, stratum) for name, other in controls.items()}
     return Judged(
         contrast, mark, every, stratified_auc(raw, truth, stratum), null, chosen, quoted, p, p_max, p_max, min_p,
@@ -177,15 +179,44 @@ def judge(
     )  # fmt: skip
 
 
-def choose(scores: Array, contrast: Contrast, part: Array, sign: float | None = None) -> int:
-    """The depth with the best AUC on the validation part; the mean over depths where that part is too small."""
-    here = part == VALIDATION
-    if len(scores) == 1 or not _enough(contrast, here):
-        return len(scores) - 1
-    value = stratified_auc(scores[:, here], contrast.truth[here], contrast.stratum[here])
-    if sign is not None:
-        return int(np.argmax(sign * (value - CHANCE)))
-    return int(np.argmax(_size(value, contrast)))
+def blind(
+    scores: Float[np.ndarray, "depth row"], contrast: Contrast, part: Array, sign: float | None = None
+) -> tuple[Float[np.ndarray, " row"], dict[str, int]]:
+    """The scores to quote: each part's at the depth that was best on the other; and these depths.
+
+    The mean over depths where a part is too small to choose.
+
+    >>> scores, truth = np.array([[0.0] * 20, [1.0, 0.0] * 10, [9.0] * 20]), np.array([True, False] * 10)
+    >>> contrast = Contrast("plain", np.arange(20), truth, np.zeros(20, int), ())
+    >>> blind(scores, contrast, np.repeat(["val", "test"], 10))[1]
+    {'val': 1, 'test': 1}
+    """
+    if len(scores) == 1 or not _splits(contrast, part):
+        return scores[-1], {}
+    out, chosen = np.zeros(scores.shape[1]), {}
+    for name, other in ((VALIDATION, TEST), (TEST, VALIDATION)):
+        here = part == other
+        value = stratified_auc(scores[:, here], contrast.truth[here], contrast.stratum[here])
+        size = _size(value, contrast) if sign is None else sign * (value - CHANCE)
+        chosen[name] = int(np.argmax(size))
+        out[part == name] = scores[chosen[name], part == name]
+    return out, chosen
+
+
+def strata_of(contrast: Contrast, part: Array) -> Int[np.ndarray, " row"]:
+    """Strata of `blind` scores, which are compared within a part only."""
+    return 2 * contrast.stratum + (part == TEST) if _splits(contrast, part) else contrast.stratum
+
+
+def _splits(contrast: Contrast, part: Array) -> bool:
+    """Whether both parts have some of both classes in every stratum."""
+    counts = [
+        int(((part == name) & (contrast.stratum == s) & (contrast.truth == t)).sum())
+        for name in (VALIDATION, TEST)
+        for s in np.unique(contrast.stratum)
+        for t in (False, True)
+    ]
+    return min(counts) >= FEWEST_TO_CHOOSE
 
 
 def family(judged: Sequence[Judged]) -> list[Judged]:
@@ -221,44 +252,20 @@ def _size(value: Array, contrast: Contrast) -> Array:
     return np.abs(value - CHANCE) if contrast.two_sided else value
 
 
-def _sign(scores: Array, contrast: Contrast, here: Array) -> float:
-    if not contrast.two_sided:
-        return 1.0
-    value = stratified_auc(scores[None, here], contrast.truth[here], contrast.stratum[here])[0]
-    return 1.0 if value >= CHANCE else -1.0
-
-
-def _enough(contrast: Contrast, here: Array) -> bool:
-    """Whether these rows have some of both classes in every stratum."""
-    counts = [
-        int((here & (contrast.stratum == s) & (contrast.truth == t)).sum())
-        for s in np.unique(contrast.stratum)
-        for t in (False, True)
-    ]
-    return min(counts) >= FEWEST_TO_CHOOSE
-
-
 def _interval(
-    scores: Array,
-    other: Array | None,
-    contrast: Contrast,
-    here: Array,
-    groups: Array,
-    sign: float,
-    boot: dict[str, Any],
+    scores: Array, other: Array | None, truth: Array, stratum: Array, groups: Array, sign: float, boot: dict[str, Any]
 ) -> Interval:
-    """The AUC of scores on some rows, or its lead over that of others."""
-    truth, stratum, g = contrast.truth[here], contrast.stratum[here], groups[here]
+    """The AUC of scores, or its lead over that of others."""
     if other is None:
-        units = min(len(np.unique(g[truth])), len(np.unique(g[~truth])))
+        units = min(len(np.unique(groups[truth])), len(np.unique(groups[~truth])))
         return cluster_bootstrap(
-            lambda w: stratified_auc(scores[None, here], truth, stratum, w)[..., 0], g, method="logit", units=units,
+            lambda w: stratified_auc(scores[None], truth, stratum, w)[..., 0], groups, method="logit", units=units,
             **boot,
         )  # fmt: skip
-    both = np.stack([scores[here], other[here]])
+    both = np.stack([scores, other])
 
     def lead(w: Array) -> Array:
         value = stratified_auc(both, truth, stratum, w)
-        return sign * (value[..., 0] - value[..., 1])
+        return np.asarray(sign * (value[..., 0] - value[..., 1]))
 
-    return cluster_bootstrap(lead, g, method="t", **boot)
+    return cluster_bootstrap(lead, groups, method="t", **boot)
