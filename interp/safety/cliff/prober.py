@@ -79,7 +79,7 @@ def read_thinking(
     *,
     batch_tokens: int | None = None,
     progress: bool | None = None,
-) -> list[list[Float[np.ndarray, " pos"]]]:
+) -> list[list[Float[np.ndarray, "_"]]]:
     """Log odds of a refusal at every token from the first of the thinking to the last before the answer.
 
     One list of prompts per prober; all of them read the same site.
@@ -91,7 +91,7 @@ def read_thinking(
     if start is None or (start < 0).any():
         raise PromptError("every prompt needs the mark 'think_start'; make them with find_thinking or think")
     [site] = {prober.probe.site for prober in probers}
-    found: list[list[Float[np.ndarray, " pos"]]] = [[] for _ in probers]
+    found: list[list[Float[np.ndarray, "_"]]] = [[] for _ in probers]
     for part in _parts(prompts):
         acts = capture(model, part, site, batch_tokens=batch_tokens, progress=progress)
         rows = acts.select(acts.index.position >= part.marks["think_start"][acts.index.example])
