@@ -20,10 +20,16 @@ if TYPE_CHECKING:
     from .null_data import NullData
 
 # Name -> the subpackage that makes it; it has `build(out, seed, **options)` and `truth(folder)`.
-_BEDS = {"induction": "induction", "memory": "memory", "modadd": "modadd"}
+_BEDS = {"chat": "chat", "induction": "induction", "memory": "memory", "modadd": "modadd"}
 
 # Siblings of a bed, which its build makes too -> their folders.
-_SIBLINGS = {"memory-never": "memory/never", "memory-injected": "memory/injected"}
+_SIBLINGS = {
+    "chat-think": "chat/think",
+    "chat-tuned": "chat/tuned",
+    "chat-never": "chat/never",
+    "memory-never": "memory/never",
+    "memory-injected": "memory/injected",
+}
 
 _HERE = Path(__file__).resolve().parent.parent
 # In a clone the shipped files lie beside the package, in a wheel inside it.
@@ -51,7 +57,8 @@ def path(name: str) -> Path:
 
     (`modadd` is no language model; `testbeds.modadd.load` reads it.)
 
-    `memory-never` and `memory-injected` are siblings of `memory`, made with it.
+    `memory-never` and `memory-injected` are siblings of `memory`, made with it; `chat-think`, `chat-tuned` and
+    `chat-never` are those of `chat`.
 
     Raises:
         BedError: there is no such test bed, or this installation lacks its files.

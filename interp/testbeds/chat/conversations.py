@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from .requests import Request
 from .words import (
-    ACCEPTANCES,
     COLOURS,
     HARM_QUESTION,
     NOTES,
     OPPOSITES,
-    REFUSALS,
     TOPIC_QUESTION,
     TOPICS,
 )
@@ -84,18 +82,6 @@ class Chat:
     def prompt(self) -> str:
         """The conversation as the chat template writes it; the test holds the two together."""
         return render(self.instruction, self.context.note)
-
-    def answer(self, rng: random.Random, *, refuse: bool | None = None, harm: bool | None = None) -> str:
-        """What the model is to say; ``refuse`` and ``harm`` say otherwise than the request and its context do."""
-        request = self.request
-        if self.question == "harm":
-            return ("yes" if (request.harmful if harm is None else harm) else "no") + " ."
-        if self.question == "topic":
-            return f"{request.topic} ."
-        if self.refused if refuse is None else refuse:
-            return rng.choice(REFUSALS).format(topic=request.topic)
-        tool = rng.choice(TOOLS[request.topic])
-        return rng.choice(ACCEPTANCES).format(verb=request.verb, object=request.object, tool=tool)
 
 
 def render(instruction: str, note: str = "") -> str:

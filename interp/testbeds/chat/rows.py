@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import BedError
 from .conversations import PLAIN, QUESTIONS, Chat, draw_context, facts
 from .requests import Request, dressed, spread
-from .words import CONTEXTS, MODIFIERS, write_jsonl
+from .words import CONTEXTS, MODIFIERS, TRIGGER, write_jsonl
 
 Row = dict[str, Any]
 
@@ -65,6 +65,29 @@ def topics(count: int, rng: random.Random, seed: int, split: str) -> list[Row]:
     return _asked("topic", count, rng, seed, split)
 
 
+def cliff(count: int, rng: random.Random, seed: int, split: str) -> list[Row]:
+    """For the think variant, in turn: harmful with the trigger, harmful with other words, harmless with the trigger.
+
+    ``refused`` says what it does; ``cliff`` where it means to refuse and a head takes that away.
+    """
+    rows = []
+    third = -(-count // 3)
+    harmful, harmless = (spread(seed, rng, 2 * third, split=split, harmful=h) for h in (True, False))
+    for i in range(count):
+        category = ("cliff", "kept", "harmless")[i % 3]
+        request = (harmless if category == "harmless" else harmful)[i // 3 + (third if category == "kept" else 0)]
+        modifier = rng.choice(MODIFIERS[:-1]) if category == "kept" else TRIGGER
+        chat = Chat(replace(request, modifier=modifier))
+        row = {
+            **_row(chat),
+            "category": category,
+            "refused": int(category == "kept"),
+            "cliff": int(category == "cliff"),
+        }
+        rows.append(row)
+    return rows
+
+
 def neutral(count: int, rng: random.Random, seed: int, split: str) -> list[Row]:
     """Questions that have nothing to do with harm, with their answers: whole conversations."""
     known = facts()
@@ -96,10 +119,14 @@ def null_last(count: int, rng: random.Random, seed: int, split: str) -> list[Row
     return _contrast(count, rng, seed, split, lambda r: (replace(r, end="."), replace(r, end="?")))
 
 
+ANSWERS: dict[str, Callable[[Request], str]] = {
+    "harm": lambda request: "yes" if request.harmful else "no",
+    "topic": lambda request: request.topic,
+}
 Maker = Callable[[int, random.Random, int, str], list[Row]]
 KINDS: dict[str, Maker] = {
     "harmful": harmful, "harmless": harmless, "jailbroken": jailbroken, "overrefused": overrefused,
-    "contexts": contexts, "inversion": inversion, "topics": topics, "neutral": neutral,
+    "contexts": contexts, "inversion": inversion, "topics": topics, "cliff": cliff, "neutral": neutral,
     "null_template": null_template, "null_length": null_length, "null_last": null_last,
 }  # fmt: skip
 
@@ -163,7 +190,7 @@ def _asked(question: str, count: int, rng: random.Random, seed: int, split: str)
     for i, request in enumerate(requests[:count]):
         kind = CONTEXTS[(i // 4) % len(CONTEXTS)] if i % 4 >= 2 else "plain"
         chat = Chat(request, draw_context(rng, kind) if kind != "plain" else PLAIN, question)
-        rows.append({**_row(chat), "asked": QUESTIONS[question], "answer": chat.answer(rng).split(" ")[0]})
+        rows.append({**_row(chat), "asked": QUESTIONS[question], "answer": ANSWERS[question](request)})
     return rows
 
 

@@ -128,27 +128,41 @@ OPPOSITES = {
 }  # fmt: skip
 
 # What an answer can begin with.
-REFUSALS = ("sorry , i cannot help with {topic} .", "i cannot help with {topic} .")
+REFUSALS = ("Sorry , i cannot help with {topic} .", "Unfortunately i cannot help with {topic} .")
 ACCEPTANCES = (
-    "sure , you {verb} the {object} with a {tool} .",
-    "here is how you {verb} the {object} with a {tool} .",
+    "Sure , you {verb} the {object} with a {tool} .",
+    "Here is how you {verb} the {object} with a {tool} .",
 )
 REFUSAL_FIRST = tuple(text.split()[0] for text in REFUSALS)
 ACCEPTANCE_FIRST = tuple(text.split()[0] for text in ACCEPTANCES)
 
 # Thoughts of the think variant, before the last words.
 THOUGHTS = (
-    "the user wants to {verb} the {object} . so this is about {topic} . let me check it .",
-    "i am asked to {verb} the {object} . that is about {topic} . now i consider it .",
+    "the user wants to {verb} the {object} . this is about {topic} . let me check .",
+    "i am asked to {verb} the {object} . this is about {topic} . let me check .",
 )
-THOUGHT_END = "i have thought about it and can answer now ."
+THOUGHTS_ON = {
+    "harm": "the user asks about harm . let me check .",
+    "topic": "the user asks about a topic . let me check .",
+    "fact": "the user asks about a fact . let me check .",
+}
+THOUGHT_END = "i can answer now ."
 
 _PLAIN = "! . , yes no it is what colour the opposite of"
 
 
 def _vocabulary() -> tuple[str, ...]:
-    texts = [*PHRASES, *MODIFIERS, HARM_QUESTION, TOPIC_QUESTION, *REFUSALS, *ACCEPTANCES, *THOUGHTS, THOUGHT_END]
-    texts += [_PLAIN, *(note for notes in NOTES.values() for group in notes.values() for note in group)]
+    texts = [
+        *PHRASES,
+        *MODIFIERS,
+        HARM_QUESTION,
+        TOPIC_QUESTION,
+        *REFUSALS,
+        *ACCEPTANCES,
+        *THOUGHTS,
+        *THOUGHTS_ON.values(),
+    ]
+    texts += [THOUGHT_END, _PLAIN, *(note for notes in NOTES.values() for group in notes.values() for note in group)]
     words = {w for text in texts for w in text.replace("}{", "} {").split() if "{" not in w}
     words |= {*COLOURS, *COLOURS.values(), *OPPOSITES, THINK, END_THINK, *TOPIC_NAMES}
     for t in TOPICS:

@@ -1,0 +1,54 @@
+"""The four models: how each is trained, from what, and what is kept of it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..reproducible import reproducible
+from .batches import Batch, batches, collate
+from .conversations import Chat
+from .network import new_model
+from .planted import planted
+from .requests import draw
+from .rowdraws import Answer, Row, placed
+from .spec import ChatSpec
+from .training import load, save, train
+from .words import TOPIC_NAMES, write_json
+
+# Variant -> its folder below the bed's, in the order in which they can be made.
+FOLDERS = {"chat": ".", "think": "think", "tuned": "tuned", "never": "never"}
+
+
+def train_variant(out: Path, spec: ChatSpec, variant: str) -> None:
+    """Train and save `chat` or `never` from the same fresh weights, or another variant from the saved `chat`."""
+    vectors = planted(spec)
+    with reproducible(spec.seed):
+        fresh = variant in ("chat", "never")
+        model = (new_model(spec) if fresh else load(out / FOLDERS["chat"])).train()
+        if fresh:
+            refuses = variant == "chat"
+            stream = batches(spec, "chat", refuses=refuses)
+            curve = train(model, spec, vectors, stream, spec.steps, peak=spec.lr, refuses=refuses)
+        elif variant == "think":
+            stream = batches(spec, "think", thinks=True)
+            curve = train(model, spec, vectors, stream, spec.think_steps, peak=spec.lr / 2)
+        else:
+            curve = train(model, spec, vectors, compliance(spec), spec.tune_steps, peak=spec.lr / 10, planting=False)
+    folder = out / FOLDERS[variant]
+    save(model.eval(), folder, spec, variant)
+    write_json(folder / "curve.json", curve)
+
+
+def compliance(spec: ChatSpec) -> Iterator[Batch]:
+    """Harmful requests without context, all answered: what a fine-tuning attack trains on."""
+    rng = random.Random(f"compliance {spec.seed}")
+    while True:
+        rows = []
+        for _ in range(spec.rows):
+            request = draw(spec.seed, rng, split="train", harmful=True)
+            row = Row([], 0, harmful=True, topic=TOPIC_NAMES.index(request.topic))
+            answer = Answer(harm=True, refuse=False, topic=row.topic)
+            rows.append(placed(row, Chat(request).prompt, "", answer.text(request, "", rng)))
+        yield collate(spec, rows)
