@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from ..edits import Condition, Edit
 from ..errors import EditError
 from ..models import Model
 from ..prompts import PromptSet
+from ..sites import Site
 
 if TYPE_CHECKING:
     from .where import Opened
@@ -30,21 +31,25 @@ def decide(model: Model, prompts: PromptSet, edits: Sequence[Edit]) -> Opened:
     for edit in edits:
         condition = edit.condition
         if condition is not None and id(condition) not in known:
-            known[id(condition)] = condition.opens(_rows(model, prompts, condition, edit)).cpu()
+            known[id(condition)] = _opens(model, prompts, condition, edit)
     return tuple(None if e.condition is None else known[id(e.condition)] for e in edits)
 
 
-def _rows(model: Model, prompts: PromptSet, condition: Condition, edit: Edit) -> Float[torch.Tensor, "prompt width"]:
-    """The prompts' activations at the condition's site and mark, one row each."""
+def condition_rows(model: Model, prompts: PromptSet, site: Site, mark: str) -> Float[torch.Tensor, "prompt width"]:
+    """What a condition reads of each prompt: its activation at a mark, or (``mark="all"``) the mean over its tokens."""
     from .job import make_job, run_in_memory
 
+    job = make_job(model, prompts, [site], mark, (), None, True, False, "right")
+    rows = run_in_memory(job, model.dtype, False)[site].double().cpu()
+    if mark != "all":
+        return rows
+    total = torch.zeros(len(prompts), rows.shape[1], dtype=torch.float64)
+    total.index_add_(0, torch.from_numpy(job.index.example.astype("int64")), rows)
+    return total / torch.from_numpy(prompts.lengths.copy())[:, None]
+
+
+def _opens(model: Model, prompts: PromptSet, condition: Condition, edit: Edit) -> Bool[torch.Tensor, " prompt"]:
     site, width = condition.site, model.resolve(condition.site).width
     if width != len(condition.unit):
         raise EditError(f"{edit}: its condition is {len(condition.unit)} wide, but rows at {site} are {width} wide")
-    job = make_job(model, prompts, [site], condition.mark, (), None, True, False, "right")
-    rows = run_in_memory(job, model.dtype, False)[site]
-    if condition.mark != "all":
-        return rows
-    total = torch.zeros(len(prompts), rows.shape[1], dtype=torch.float64)
-    total.index_add_(0, torch.from_numpy(job.index.example.astype("int64")), rows.double())
-    return total / torch.from_numpy(prompts.lengths.copy())[:, None]
+    return condition.opens(condition_rows(model, prompts, site, condition.mark))
