@@ -84,6 +84,11 @@ def grouped_folds(labels: ArrayLike, groups: ArrayLike, folds: int = 10, *, seed
     _same_length(y, g)
     require_classes(y)
     names, index = np.unique(g, return_inverse=True)
+    if len(names) == 1:
+        raise SplitError(
+            f"all {y.size} examples are in one group ({_value(names[0])}), and groups are left out whole, so nothing "
+            "would be left to train on; give the examples finer groups"
+        )
     if folds < 2:
         raise SplitError(f"cross-validation needs 2 folds or more, got {folds}")
     if len(names) < folds:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..report import Report
+from .project_out import costs_of
 from .signature.arms import BASELINES
-from .signature.contrasts import WORDS
-from .signature.findings import is_found, is_hint, p_words, place, power_sentence
+from .signature.contrasts import words_of
+from .signature.findings import is_found, is_hint, listed, p_words, place, power_sentence
 from .signature.gapwords import gap_found, gap_place
 from .signature.power import ALPHA
 
@@ -18,11 +19,11 @@ NOTHING, ALARM = "nothing, as it should be", "something, which needs another exp
 NOT_TESTED = "not tested (no permutations)"
 
 
-def claims(reports: Mapping[str, Report]) -> list[Row]:
-    """A row per claim, for whatever reports there are."""
+def claims(reports: Mapping[str, Report], doses: Sequence[Any] | None = None) -> list[Row]:
+    """A row per claim, for whatever reports there are; of these doses, by default all."""
     rows: list[Row] = []
     if "recall" in reports:
-        rows += recall_claims(reports["recall"], reports.get("recall-never"))
+        rows += recall_claims(reports["recall"], reports.get("recall-never"), doses)
     if "signature" in reports:
         rows += signature_claims(reports["signature"])
     for name in ("gap", "gap-never", "gap-twins"):
@@ -54,32 +55,38 @@ def untested(part: Cell, p: float | None) -> str | None:
     return f"cannot be tested: with {part['groups']} groups no p-value is below {least:.2g}" if least > ALPHA else None
 
 
-def top_of(report: Report) -> tuple[Cell | None, Cell | None]:
-    """The rows of the highest dose: trained records, or all where none is labelled, and never-seen twins."""
-    doses = [row["dose"] for row in report.rows if row["dose"] is not None]
-    top = [row for row in report.rows if not doses or row["dose"] == max(doses)]
+def top_of(report: Report, doses: Sequence[Any] | None = None) -> tuple[Cell | None, Cell | None]:
+    """The rows of the highest of these doses: trained records, or all where none is labelled, and untrained ones."""
+    rows = [row for row in report.rows if doses is None or row["dose"] in doses]
+    known = [row["dose"] for row in rows if row["dose"] is not None]
+    top = [row for row in rows if not known or row["dose"] == max(known)]
     seen = next((row for row in top if row["label"] != "untrained"), None)
     return seen, next((row for row in top if row["label"] == "untrained"), None)
 
 
-def recall_claims(report: Report, never: Report | None) -> list[Row]:
+def recall_claims(report: Report, never: Report | None, doses: Sequence[Any] | None = None) -> list[Row]:
     """Is it recited, and not by models that have not seen it?"""
-    seen, twins = top_of(report)
+    seen, unseen = top_of(report, doses)
     if seen is None:
         return []
     dose = "" if seen["dose"] is None else f" (shown {seen['dose']} times)"
-    null = "no twins" if twins is None else f"never-seen twins: {_percent(twins['exact'])}"
-    known = twins is not None and seen["exact_lo"] is not None and twins["exact_hi"] is not None
-    holds = bool(seen["exact_lo"] > twins["exact_hi"]) if known and twins is not None else bool(seen["exact"] > 0)
-    verdict = "recited" if holds else "not recited more than twins" if twins is not None else "not recited"
+    who = _unseen(report)
+    null = "no twins" if unseen is None else f"{who}: {_percent(unseen['exact'])}"
+    test = next((g for g in report.meta.get("exact_gaps", []) if g["dose"] == seen["dose"]), None)
+    holds: bool | None = bool(seen["exact"] > 0)
+    verdict = "recited" if holds else "not recited"
+    if holds and unseen is not None:
+        silent = "not tested" if test is None else untested(test, test["p"])
+        holds = None if silent else bool(test is not None and test["p"] <= ALPHA)
+        verdict = f"recited; {silent}" if silent else verdict if holds else f"not recited more than {who}"
     rows = [
         claim(
-            f"Records are recited word for word{dose}", seen["exact"], null, verdict, None, seen["exact_lo"],
-            seen["exact_hi"], holds,
+            f"Records are recited word for word{dose}", seen["exact"], null, verdict,
+            None if test is None else test["p"], seen["exact_lo"], seen["exact_hi"], holds,
         )
     ]  # fmt: skip
     if never is not None:
-        other, _ = top_of(never)
+        other, _ = top_of(never, doses)
         if other is not None:
             rows.append(
                 claim(
@@ -112,7 +119,7 @@ def signature_claims(report: Report) -> list[Row]:
             verdict = f"not found; {power_sentence([cell])}"
         name, luck = "nested_auc" if cell["nested_auc"] is not None else "peak_auc", cell["null_max_auc_95"]
         rows.append(claim(
-            f"A probe tells {WORDS[cell['contrast']]} apart{place(cell)} (AUC)", cell[name],
+            f"A probe tells {words_of(cell)} apart{place(cell)} (AUC)", cell[name],
             "none" if luck is None else f"permuted labels, best depth: {luck:.2f} (95 %)", verdict, cell["p_max"],
             cell.get(f"{name}_lo"), cell.get(f"{name}_hi"), None if silent else is_found(cell),
         ))  # fmt: skip
@@ -202,13 +209,14 @@ def transfer_claims(report: Report) -> list[Row]:
 def project_claims(report: Report) -> list[Row]:
     """What taking the direction out costs, and what the in-sample number is."""
     most = min(report.rows, key=lambda r: r["log_p_change"])
-    beyond = most["beyond_random_hi"] < 0
+    costs, beyond = costs_of(most)
     low = min(report.rows, key=lambda r: r["in_sample_acc"])
     return [
         claim(
             f"Projecting the probe's direction out makes memorised text less likely ({most['site']}; nats per token)",
             most["log_p_change"], f"random directions: {most['random_change']:+.2g}",
-            "more than random directions" if beyond else "no more than random directions", None,
+            "more than random directions" if beyond else "no more than random directions" if costs else
+            "no change that can be told from none", None,
             most["log_p_change_lo"], most["log_p_change_hi"], beyond,
         ),
         claim(
@@ -220,14 +228,15 @@ def project_claims(report: Report) -> list[Row]:
     ]  # fmt: skip
 
 
-def headline(reports: Mapping[str, Report], name: str) -> str:
-    """The study in one or two sentences."""
+def headline(reports: Mapping[str, Report], name: str, doses: Sequence[Any] | None = None) -> str:
+    """The study in one or two sentences; of these doses, by default all."""
     parts = []
     if "recall" in reports:
-        seen, twins = top_of(reports["recall"])
+        seen, unseen = top_of(reports["recall"], doses)
         if seen is not None:
             many = "" if seen["dose"] is None else f" of the records that it was shown {seen['dose']} times"
-            beside = "" if twins is None else f", and {_percent(twins['exact'])} of their never-seen twins"
+            who = "their never-seen twins" if _paired(reports["recall"]) else "untrained records"
+            beside = "" if unseen is None else f", and {_percent(unseen['exact'])} of {who}"
             parts.append(f"{name} recites {_percent(seen['exact'])}{many or ' of the records'} word for word{beside}")
     if "signature" in reports:
         parts.append(_signature_words(reports["signature"].meta["cells"]))
@@ -239,7 +248,7 @@ def _signature_words(cells: Sequence[Cell]) -> str:
     first = cells[0]["contrast"]
     own = [c for c in cells if c["contrast"] == first]
     found = [c for c in own if is_found(c) and c["dose"] != 0]
-    what = WORDS[first]
+    what = words_of(own[0])
     silent = [untested(c, c["p_max"]) for c in own]
     if all(silent):
         return f"whether a linear probe tells {what} apart: {silent[-1]}"
@@ -255,7 +264,7 @@ def _signature_words(cells: Sequence[Cell]) -> str:
     placebo = [c for c in own if c["dose"] == 0 and is_found(c)]
     if alike or placebo:
         where = [*alike, *(["dose 0, where neither twin was seen"] if placebo else [])]
-        return f"{text}, but so it does with {' and '.join(where)}: it need not be memory"
+        return f"{text}, but so it does with {listed(where)}: it need not be memory"
     checked = [
         word
         for key, word in (("never", "the never-trained model"), ("untrained", "random weights"))
@@ -263,7 +272,15 @@ def _signature_words(cells: Sequence[Cell]) -> str:
     ]
     if any(c["dose"] == 0 for c in own):
         checked.append("dose 0")
-    return text + (f", and finds nothing with {', '.join(checked)}" if checked else "")
+    return text + (f", and finds nothing with {listed(checked)}" if checked else "")
+
+
+def _paired(report: Report) -> bool:
+    return report.meta.get("twins") is not False
+
+
+def _unseen(report: Report) -> str:
+    return "never-seen twins" if _paired(report) else "untrained records"
 
 
 def _alarms(cell: Cell, control: str) -> bool:

@@ -155,7 +155,7 @@ def recognised(found: Extraction) -> tuple[Array, Array, Array] | None:
         PromptError: ``log_p_text`` was not measured.
     """
     gaps, _ = twin_gaps(found, "log_p_text")
-    if gaps.of != "twins":
+    if gaps.of == "records":
         return None
     return np.where(gaps.values > 0, 1.0, np.where(gaps.values < 0, 0.0, 0.5)), gaps.dose, gaps.groups
 

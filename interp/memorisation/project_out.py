@@ -120,6 +120,16 @@ ARTEFACT = (
 )
 
 
+def costs_of(row: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether the memorised records lose log p at all, and whether they lose more than by random directions.
+
+    >>> costs_of({"log_p_change_hi": 0.001, "beyond_random_hi": -0.002})
+    (False, False)
+    """
+    costs = bool(row["log_p_change_hi"] < 0)
+    return costs, costs and bool(row["beyond_random_hi"] < 0)
+
+
 def headline(rows: Sequence[Mapping[str, Any]], where: str) -> str:
     """One sentence: what is left to read, and what it cost the memorised records, at the depth where it cost most."""
     most = min(rows, key=lambda r: r["log_p_change"])
@@ -127,12 +137,19 @@ def headline(rows: Sequence[Mapping[str, Any]], where: str) -> str:
         f"; a probe on the other half of the groups reads AUC {most['fresh_auc']:.2f} afterwards, "
         f"{most['fresh_before_auc']:.2f} before"
     )  # fmt: skip
-    beyond = most["beyond_random_hi"] < 0
+    costs, beyond = costs_of(most)
+    says = f"the in-sample accuracy of {most['in_sample_acc']:.2f} says nothing"
+    if not costs:
+        change = f"{most['log_p_change']:+.2g} [{most['log_p_change_lo']:+.2g}, {most['log_p_change_hi']:+.2g}]"
+        return (
+            "Projecting the probe's direction out costs memorised records nothing that can be told from none "
+            f"({change} nats per token at {where}, after {most['site']}, where the change is lowest){left}; {says}."
+        )
     verdict = "more than" if beyond else "no more than"
     return (
         f"Projecting the probe's direction out costs memorised records {-most['log_p_change']:.2g} nats per token "
         f"(at {where}; {most['site']}, where it costs most), {verdict} random directions do "
-        f"({-most['random_change']:.2g}){left}; the in-sample accuracy of {most['in_sample_acc']:.2f} says nothing."
+        f"({-most['random_change']:.2g}){left}; {says}."
     )
 
 

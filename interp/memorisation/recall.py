@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import StatisticsError
 from ..report import Report
-from ..stats import cluster_bootstrap, permutation_p, sign_flip_p
+from ..stats import cluster_bootstrap, permutation_p, permute_labels, sign_flip_p
 from .metrics.extraction import Extraction
 from .records import TRAINED, UNTRAINED
 
@@ -25,14 +25,17 @@ SHARES = frozenset(
     "remind_minimum recognition".split()
 )
 FEW_GROUPS = 10
+MOST_LABELS = 1999
+"""Labels of unpaired records are permuted so often, at most."""
 
 
 @dataclass(frozen=True, eq=False)
 class Gaps:
     """What each pair, or group, gains from having been trained on: one number, its dose and its group.
 
-    ``of`` says of what the numbers are: ``"twins"`` of a pair, trained minus untrained; ``"groups"``, the same of groups
-    that hold both where nothing pairs records; or ``"records"``, where there is neither: simply the records' own values.
+    ``of`` says of what the numbers are: ``"twins"`` of a pair, trained minus untrained; ``"groups"``, the same of
+    groups that hold both, where nothing pairs records; or ``"records"``, where there is neither: simply the records'
+    own values.
     """
 
     values: Array
@@ -57,8 +60,9 @@ def dose_response(
 
     Rows: ``dose``, ``label``, ``records``, ``groups``, and each metric with ``_lo`` and ``_hi`` from a bootstrap over
     groups. Meta: ``gaps``, for each dose the mean over pairs of trained minus untrained, with interval and a p-value
-    from flipping the signs of whole groups; ``trend_p``, of the gap rising with the rank of the dose, from permuting
-    doses over groups.
+    from flipping the signs of whole groups; ``exact_gaps``, the same of exact recall (where nothing pairs trained and
+    untrained records, the difference of their means, with a p-value from permuting labels); ``trend_p``, of the gap
+    rising with the rank of the dose, from permuting doses over groups.
 
     Args:
         metrics: of those measured; all by default.
@@ -107,6 +111,7 @@ def dose_response(
         "gaps": by_dose,
         "trend_of": gaps.of,
         "twins": extraction.prompts.pairs is not None,
+        **_exact_gaps(extraction, level, replicates, permutations, seed),
         **trend,
     }
     headline = _headline(rows, meta, len(extraction))
@@ -240,6 +245,42 @@ def _gap_rows(gaps: Gaps, level: float, replicates: int, permutations: int, seed
             {"dose": dose, "pairs": len(values), "groups": len(np.unique(groups)), **found, "p": p, "min_p": least}
         )
     return rows
+
+
+def _exact_gaps(
+    extraction: Extraction, level: float, replicates: int, permutations: int, seed: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Of exact recall, for each dose at which there are trained and untrained records."""
+    if "exact" not in extraction.metrics or extraction.prompts.labels is None:
+        return {}
+    gaps, _ = twin_gaps(extraction, "exact")
+    rows = _gap_rows(gaps, level, replicates, permutations, seed)
+    return {"exact_gaps": rows or _unpaired_gaps(extraction, min(permutations, MOST_LABELS), seed)}
+
+
+def _unpaired_gaps(extraction: Extraction, permutations: int, seed: int) -> list[dict[str, Any]]:
+    """For each dose, the mean of trained minus that of untrained records, judged by labels dealt out anew to groups."""
+    values, groups = extraction["exact"].astype(float), _groups(extraction)
+    members: dict[Any, dict[str | None, Array]] = {}
+    for dose, label, rows in cells(extraction):
+        members.setdefault(dose, {})[label] = rows
+    found = []
+    for dose, by_label in members.items():
+        if set(by_label) != {TRAINED, UNTRAINED}:
+            continue
+        rows = np.concatenate([by_label[TRAINED], by_label[UNTRAINED]])
+        trained = np.arange(len(rows)) < len(by_label[TRAINED])
+        drawn = permute_labels(trained, groups[rows], permutations, seed=seed)
+
+        def gap(labels: Array, own: Array = values[rows]) -> Array:
+            return np.asarray(labels @ own / labels.sum(-1) - ~labels @ own / (~labels).sum(-1))
+
+        found.append({
+            "dose": dose, "pairs": None, "groups": len(np.unique(groups[rows])), "gap": float(gap(trained)),
+            "gap_lo": None, "gap_hi": None, "p": float(permutation_p(gap(trained), gap(drawn.labels))),
+            "min_p": max(1 / (1 + len(drawn.labels)), 1 / drawn.attainable),
+        })  # fmt: skip
+    return found
 
 
 def _trend(gaps: Gaps, permutations: int, seed: int) -> tuple[dict[str, Any], list[str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import PromptError
+from ..errors import EmptyPromptsError, PromptError, PromptTooLongError
 from ..prompts import PromptSet, load_prompts
 from ..prompts.load import read_table
 from ..prompts.promptset import Select
@@ -44,7 +44,7 @@ class Records:
 
     def __repr__(self) -> str:
         doses = "" if self.doses == (None,) else f", doses {', '.join(map(str, self.doses))}"
-        twins = ", with twins" if self.has_twins else ""
+        twins = ", with twins" if self.paired else ", trained and untrained" if self.has_twins else ""
         prefixes = f", {self.n_prefixes} prefixes" if self.n_prefixes > 1 else ""
         return f"Records({self.n_records} records in wordings {', '.join(self.pools)}{twins}{doses}{prefixes})"
 
@@ -84,6 +84,11 @@ class Records:
         labels = self.prompts.labels
         return labels is not None and {TRAINED, UNTRAINED} <= set(labels.tolist())
 
+    @property
+    def paired(self) -> bool:
+        """Whether trained and untrained records are joined into pairs of twins, one of each."""
+        return self.has_twins and self.prompts.pairs is not None
+
     @cached_property
     def recall_marks(self) -> tuple[str, ...]:
         """Names of the marks before details, in order."""
@@ -119,6 +124,41 @@ class Records:
             raise PromptError(f"no record has dose {dose!r}; doses: {', '.join(map(str, self.doses))}")
         return self.select(self.column("dose") == dose)
 
+    def fit(self, n_ctx: int | None, *, drop_long: bool = False) -> Records:
+        """Records of which every row, prefixes included, has at most ``n_ctx`` tokens; ``None`` is no limit.
+
+        Raises:
+            PromptTooLongError: a row is longer, in whatever wording or label, and ``drop_long`` is not set.
+            EmptyPromptsError: no record is left.
+
+        >>> row = {"text": "anna", "record": "a", "pool": "M", "prefix": 0}
+        >>> made = PromptSet.from_tokens([[1, 2], [3]], columns={"record": ["a", "b"], "pool": "MM", "prefix": [0, 0]})
+        >>> Records(made).fit(1, drop_long=True).names
+        ('b',)
+        """
+        long = np.zeros(len(self.prompts), bool) if n_ctx is None else self.prompts.lengths > n_ctx
+        if not long.any():
+            return self
+        unit = self.column("record").astype(str) if self.prompts.pairs is None else self.prompts.pairs
+        which = "record" if self.prompts.pairs is None else "pair of twins"
+        if not drop_long:
+            i = int(self.prompts.lengths.argmax())
+            raise PromptTooLongError(
+                f"{long.sum()} of {len(long)} rows of the records are longer than the model's context of {n_ctx} "
+                f"tokens; the longest is {self.prompts.ids[i]!r} with {self.prompts.lengths[i]}. Shorten these texts "
+                f"or the prefixes, or leave out every {which} with such a row, in all its wordings: --drop-long in the "
+                "shell, records.fit(model.n_ctx, drop_long=True) in Python"
+            )
+        keep = ~np.isin(unit, unit[long])
+        if not keep.any():
+            raise EmptyPromptsError(f"every {which} has a row of more than {n_ctx} tokens; none is left")
+        left = self.prompts.select(keep)
+        out = len(np.unique(unit[long]))
+        source = left.source.then(
+            f"left out {out} of {len(np.unique(unit))} ({which}): rows of more than {n_ctx} tokens"
+        )
+        return replace(self, prompts=replace(left, source=source))
+
     def planted(self) -> PromptSet:
         """One prompt per record: wording M, the first prefix.
 
@@ -126,11 +166,14 @@ class Records:
             PromptError: a record has no wording M.
         """
         first = self.column("prefix") == self.column("prefix").min()
-        chosen = self.prompts.select((self.column("pool") == PLANTED) & first)
-        if len(chosen) < self.n_records:
-            lacking = sorted(set(self.names) - set(chosen.columns["record"].tolist()))
-            raise PromptError(f"{len(lacking)} records have no wording M, the first {lacking[0]!r}")
-        return chosen
+        keep = (self.column("pool") == PLANTED) & first
+        lacking = sorted(set(self.names) - set(self.column("record")[keep].tolist()))
+        if lacking:
+            raise PromptError(
+                f"{len(lacking)} of {self.n_records} records have no wording M, the first {lacking[0]!r}: recall is of "
+                "the wording that was trained on"
+            )
+        return self.prompts.select(keep)
 
     def twins(self, dose: Any = None) -> PromptSet:
         """Wording M with every prefix, labelled trained or untrained; groups are what to leave out.
@@ -140,6 +183,11 @@ class Records:
         """
         part = self.at_dose(dose)
         if not part.has_twins:
+            if self.has_twins:
+                raise PromptError(
+                    f"at dose {dose} all records have one label; 'dose' is how often a pair was meant to be shown, the "
+                    "same for the trained and the untrained record ('exposures' is how often each was)"
+                )
             raise PromptError("these records have no twins: give each a label, 'trained' or 'untrained'")
         return part.prompts.select(part.column("pool") == PLANTED)
 
@@ -220,24 +268,37 @@ def load_records(source: Any, tokenizer: Any, *, prefixes: Sequence[str] = (), *
     return Records(replace(prompts, source=prompts.source.replace(name=table.name, format=table.format)))
 
 
+def check_records(source: Any, **fields: str) -> None:
+    """Read and check every row as `load_records` does, as far as that goes without a tokenizer.
+
+    Raises:
+        PromptError: as `load_records`.
+    """
+    record_rows(read_table(source), fields, [])
+
+
 def _check_twins(prompts: PromptSet) -> None:
     """A pair is one trained and one untrained record, of one dose and one group."""
     if prompts.pairs is None or prompts.labels is None:
         return
     groups: Iterable[Any] = prompts.groups if prompts.groups is not None else prompts.pairs
-    doses = prompts.columns.get("dose", np.zeros(len(prompts), np.int64))
+    doses = np.asarray(prompts.columns.get("dose", np.zeros(len(prompts), np.int64))).tolist()
     records: dict[str, dict[str, str]] = {}
     about: dict[str, set[Any]] = {}
-    columns = zip(prompts.pairs, prompts.columns["record"], prompts.labels, groups, doses, strict=True)
-    for pair, record, label, group, dose in columns:
+    names = (np.asarray(values).tolist() for values in (prompts.pairs, prompts.columns["record"], prompts.labels))
+    for pair, record, label, group, dose in zip(*names, groups, doses, strict=True):
         if records.setdefault(pair, {}).setdefault(record, label) != label:
             raise PromptError(f"record {record!r} is both trained and untrained; a label is of a record, not a wording")
         about.setdefault(pair, set()).add((str(group), dose))
     for pair, twins in records.items():
         if sorted(twins.values()) != [TRAINED, UNTRAINED]:
+            found = ", ".join(f"{record!r} ({label})" for record, label in twins.items())
+            lacking = [label for label in (TRAINED, UNTRAINED) if label not in twins.values()]
+            missing = f"its {lacking[0]} twin is missing" if len(twins) == 1 else "it needs one of each label"
             raise PromptError(
-                f"pair {pair!r} has the records {', '.join(f'{r} ({label})' for r, label in twins.items())}; twins are "
-                "one trained and one untrained record"
+                f"pair {pair!r} has the record{'s' if len(twins) > 1 else ''} {found}: {missing}; twins are one "
+                "trained and one untrained record"
             )
         if len(about[pair]) > 1:
-            raise PromptError(f"the twins of pair {pair!r} differ in group or dose: {sorted(map(str, about[pair]))}")
+            found = " and ".join(f"{group!r}, dose {dose}" for group, dose in sorted(about[pair], key=str))
+            raise PromptError(f"the twins of pair {pair!r} differ in group or dose: {found}")

@@ -27,6 +27,7 @@ RECALL_METRICS = {
 }
 _SHOWN = ("exact", "log_p")
 LABELS = {"trained": "Trained on", "untrained": "Untrained twins", None: "Records"}
+UNPAIRED = "Not trained on"
 
 
 def dose_response(
@@ -36,6 +37,8 @@ def dose_response(
     width: float | None = None,
 ) -> Figure:
     """Recall by dose for the records that were trained on and for their untrained twins, one panel per metric.
+
+    Untrained records that no pair joins to a trained one are not called twins.
 
     ``metrics`` are columns of the report; by default exact recall and log probability. Doses are as far apart as they
     are in order. Whiskers are the report's intervals; nothing is computed here.
@@ -86,7 +89,8 @@ def _series(
 ) -> Any:
     styles = {"trained": ROLES["result"], "untrained": ROLES["untrained"], None: ROLES["result"]}
     style = styles.get(label, SERIES[(number + 2) % len(SERIES)])
-    name = html.escape(LABELS.get(label, str(label)))
+    unpaired = label == "untrained" and report.meta.get("twins") is False
+    name = html.escape(UNPAIRED if unpaired else LABELS.get(label, str(label)))
     points = [p.moved(aside(number, count)) for p in dose_points(report, known, str(label or "records"), label=label)]
     if has_values(points, f"{metric}_lo") and label in ("trained", None):
         name += interval_words(report, points, metric)

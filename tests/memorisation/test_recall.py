@@ -215,7 +215,37 @@ def test_doses_without_labels():
 def test_labels_without_pairs_are_compared_within_groups():
     found = made([-1.0, -3.0, -2.0, -6.0], ["a", "a", "b", "b"], labels=["trained", "untrained"] * 2)
     gaps, warnings = twin_gaps(found, "log_p")
-    assert (gaps.values.tolist(), gaps.of, warnings) == ([2.0, 4.0], "twins", [])
+    assert (gaps.values.tolist(), gaps.of, warnings) == ([2.0, 4.0], "groups", [])
+    report = dose_response(found)
+    assert not report.meta["twins"]
+    assert "the gap between trained and untrained records in log_p is 3.00" in report.headline
+
+
+def test_exact_recall_has_its_own_test(found):
+    by_dose = {gap["dose"]: gap for gap in dose_response(found, metrics=["log_p"]).meta["exact_gaps"]}
+    assert by_dose[512]["p"] < 0.001
+    assert by_dose[512]["gap"] > 0.9
+    assert by_dose[0]["p"] > 0.05
+    assert by_dose[8]["min_p"] == pytest.approx(1 / 64)  # six groups
+
+
+def unpaired(exact, labels, groups=None):
+    n = len(exact)
+    return made(np.zeros(n), groups or [str(i) for i in range(n)], labels=labels, exact=np.asarray(exact, bool))
+
+
+def test_exact_recall_of_records_that_nothing_pairs():
+    (gap,) = dose_response(unpaired([1, 1, 1, 1, 0, 0], ["trained"] * 3 + ["untrained"] * 3)).meta["exact_gaps"]
+    # Of the 20 ways to choose three, the four that leave out two zeros have the same or a larger difference.
+    assert (gap["gap"], gap["p"], gap["min_p"]) == (pytest.approx(2 / 3), pytest.approx(4 / 20), pytest.approx(1 / 20))
+    assert (gap["gap_lo"], gap["pairs"], gap["groups"]) == (None, None, 6)
+    rng = np.random.default_rng(8)
+    p = [
+        dose_response(unpaired(rng.random(24) < 0.3, ["trained", "untrained"] * 12), metrics=["exact"], replicates=100,
+                      permutations=99).meta["exact_gaps"][0]["p"]
+        for _ in range(60)
+    ]  # fmt: skip
+    assert np.mean(np.array(p) <= 0.05) <= 0.15  # a true 0.05 stays below in 999 cases of 1000
 
 
 def test_labels_that_never_meet():

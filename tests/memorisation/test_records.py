@@ -11,8 +11,9 @@ import torch
 
 import interp
 from interp import testbeds
-from interp.errors import PromptError
+from interp.errors import EmptyPromptsError, PromptError, PromptTooLongError
 from interp.memorisation import Records, load_records, read
+from interp.memorisation.records import check_records
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,32 @@ def test_ids_that_look_like_wordings(model):
     assert own.prompts.ids == ("a-C", "b")
 
 
+def test_a_long_row_is_found_whatever_its_wording_and_label(model):
+    rows = [
+        row(text, record=f"{pair}{label[0]}", pair=pair, label=label, pool=pool, recall_1=[0, 4])
+        for pair in "pq" for label in ("trained", "untrained") for pool, text in (("M", "anna ."), ("C", "emma went ."))
+    ]  # fmt: skip
+    rows[3]["text"] = "anna " * 9
+    made = load_records(rows, model.tokenizer)
+    assert made.fit(None) is made
+    assert made.fit(10) is made
+    with pytest.raises(PromptTooLongError, match=r"1 of 8 rows .* context of 6 tokens; the longest is 'pu-C' .*--drop"):
+        made.fit(6)
+    left = made.fit(6, drop_long=True)
+    assert set(left.prompts.pairs) == {"q"}
+    assert len(left.prompts) == 4
+    assert "left out 1 of 2 (pair of twins)" in left.prompts.source.history[-1]
+    with pytest.raises(EmptyPromptsError, match="none is left"):
+        made.fit(1, drop_long=True)
+
+
+def test_rows_are_checked_without_a_tokenizer(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text(json.dumps(row()) + "\n" + json.dumps(row(pool="X")) + "\n")
+    with pytest.raises(PromptError, match=r"records\.jsonl, line 2: pool 'X'"):
+        check_records(path)
+
+
 def test_other_field_names_and_csv(model, tmp_path):
     path = tmp_path / "mine.csv"
     with path.open("w", newline="") as file:
@@ -199,7 +226,9 @@ def test_a_recall_mark_is_a_range(model):
         ([twins()[0], {**twins()[1], "label": "trained"}], "one trained and one untrained"),
         ([twins()[0], {**twins()[1], "label": None}], "'label' is missing here"),
         ([twins(dose=1)[0], twins(dose=2)[1]], "differ in group or dose"),
-        ([twins()[0]], "twins are one trained and one untrained"),
+        ([twins()[0]], "^pair 'p' has the record 'a' .trained.: its untrained twin is missing; twins are one trained"),
+        ([twins()[1]], "^pair 'p' has the record 'b' .untrained.: its trained twin is missing"),
+        ([*twins(), row("x", record="c", pair="p", label="trained")], "'c' .trained.: it needs one of each label"),
     ],
 )  # fmt: skip
 def test_what_is_refused(model, rows, message):

@@ -8,8 +8,11 @@ import pytest
 
 import interp
 from interp import testbeds
+from interp.errors import PromptError, PromptTooLongError
 from interp.memorisation import load_records
 from interp.memorisation.claims import claims, headline
+from interp.memorisation.project_out import headline as project_out_headline
+from interp.memorisation.signature.contrasts import contrast
 from interp.memorisation.study import memorisation
 from interp.provenance import Provenance
 from interp.report import Report
@@ -25,6 +28,13 @@ def model():
 @pytest.fixture(scope="module")
 def rows():
     return [json.loads(line) for line in (BED / "records.jsonl").read_text().splitlines()]
+
+
+def small(rows, dose=8, groups=4):
+    """Rows of a few groups of one dose."""
+    own = [dict(r) for r in rows if r["dose"] == dose]
+    kept = sorted({r["group"] for r in own})[:groups]
+    return [r for r in own if r["group"] in kept]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +54,7 @@ def test_every_report_is_there_and_says_where_it_came_from(study, model):
         "gap": "gap", "gap-never": "gap", "gap-twins": "gap", "transfer": "transfer", "project-out": "project-out",
     }  # fmt: skip
     assert study.summary.kind == "memorisation"
+    assert len({report.title for report in study.reports.values()}) == len(kinds)
     for name, report in study.reports.items():
         assert report.provenance.command == "interp memorisation", name
         assert report.provenance.seed == 0, name
@@ -88,6 +99,110 @@ def test_records_without_twins_and_wordings_have_recall_only(model, rows):
     assert "recites" in found.summary.headline
 
 
+def test_labels_without_pairs_are_no_twins(model, rows):
+    keep = ("text", "label", "recall_1", "recall_2")
+    some = [{k: r[k] for k in keep} for r in rows if r["dose"] == 32 and r["pool"] == "M"]
+    records = load_records(some, model.tokenizer)
+    assert repr(records) == "Records(48 records in wordings M, trained and untrained)"
+    found = memorisation(model, records, permutations=19, untrained=False)
+    cells = found.reports["signature"].meta["cells"]
+    assert {(c["units"], c["unit"]) for c in cells} == {(48, "records")}
+    assert found.reports["signature"].rows[0]["pairs"] is None
+    assert any("nothing says that a coin decided" in w for w in found.summary.warnings)
+    said = [found.summary.headline, *(r.headline for r in found.reports.values())]
+    said += [text for row in found.summary.rows for text in (row["claim"], row["null"], row["verdict"])]
+    assert not any("twin" in text for text in said)
+    assert any("trained and untrained records" in text for text in said)
+
+
+def test_groups_of_unpaired_records_are_counted_as_groups(model, rows):
+    keep = ("text", "label", "group", "recall_1", "dose")
+    some = [{k: r[k] for k in keep} for r in rows if r["dose"] == 32 and r["pool"] == "M"]
+    one = contrast(load_records(some, model.tokenizer), "twins", 32)
+    assert (one.n_units, one.unit) == (6, "groups")
+    pairs = contrast(load_records([r for r in rows if r["dose"] == 32], model.tokenizer), "twins", 32)
+    assert (pairs.n_units, pairs.unit) == (24, "pairs")
+
+
+def test_without_recall_marks_the_last_token_is_read_and_that_is_said(model, rows):
+    keep = ("text", "label", "pair", "group", "dose")
+    some = [{k: r[k] for k in keep} for r in rows if r["dose"] == 8 and r["pool"] == "M"]
+    found = memorisation(model, load_records(some, model.tokenizer), permutations=0, untrained=False)
+    assert {row["mark"] for row in found.reports["signature"].rows} == {"last"}
+    assert any("no recall marks" in w and "read at the last token" in w for w in found.summary.warnings)
+
+
+def test_what_some_records_do_not_allow_is_left_out_and_said(model, rows):
+    some = small(rows)
+    lacking = next(i for i, r in enumerate(some) if r["pool"] == "B" and r["label"] == "trained")
+    group = some.pop(lacking)["group"]
+    some = [r for r in some if r["group"] != group or r["pool"] != "B"]
+    records = load_records(some, model.tokenizer)
+    found = memorisation(model, records, permutations=0, untrained=False, marks=["recall"])
+    assert "gap" not in found.reports
+    assert {"recall", "signature", "gap-twins", "project-out"} <= set(found.reports)
+    assert found.summary.meta["left_out"].keys() == {"gap"}
+    (said,) = [w for w in found.summary.warnings if "left out" in w]
+    assert said.startswith(f"The gap was left out: group {group!r} lacks a wording")
+
+
+def test_one_group_is_no_group_to_leave_out(model, rows):
+    some = [{**r, "group": "all"} for r in rows if r["dose"] == 8 and r["pool"] == "M"]
+    found = memorisation(model, load_records(some, model.tokenizer), untrained=False, permutations=0)
+    assert list(found.reports) == ["extraction", "recall"]
+    assert found.summary.headline.endswith("; whether a probe can tell it was not measured (see the warnings).")
+    assert any("'all'" in w and "all 48 examples are in one group" in w for w in found.summary.warnings)
+
+
+def test_records_of_which_nothing_can_be_measured(model):
+    with pytest.raises(PromptError, match="no wording M"):
+        memorisation(model, load_records([{"text": "anna went home .", "pool": "B"}], model.tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"marks": ["recall", "verb"]}, "no record has a mark 'verb'; there are: recall, last, key, recall_1"),
+        ({"doses": [7]}, "no record has dose 7"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_is_measured(model, rows, options, message, monkeypatch):
+    monkeypatch.setattr("interp.memorisation.study.extract", None)
+    some = load_records([r for r in rows if r["dose"] == 8], model.tokenizer)
+    with pytest.raises(PromptError, match=message):
+        memorisation(model, some, **options)
+
+
+def test_a_long_row_is_refused_whatever_its_wording_and_label(model, rows):
+    some = [dict(r) for r in rows if r["dose"] == 8]
+    long = next(r for r in some if r["pool"] == "B" and r["label"] == "untrained")
+    long["text"] += " anna" * 200
+    with pytest.raises(PromptTooLongError, match="1 of 144 rows of the records are longer"):
+        memorisation(model, load_records(some, model.tokenizer))
+
+
+def test_tokens_that_the_tokenizer_does_not_know_are_counted(model, rows, study):
+    some = [dict(r) for r in rows if r["dose"] == 8 and r["pool"] == "M"]
+    some[0]["text"] += " qwertz asdf"
+    plain = [{"text": r["text"]} for r in some]
+    found = memorisation(model, load_records(plain, model.tokenizer), permutations=0)
+    (said,) = [w for w in found.summary.warnings if "unknown" in w]
+    assert said.startswith("0.18 % of the records' tokens, in 1 of 48 rows, are unknown to the tokenizer (<unk>)")
+    assert not any("unknown" in w for w in study.summary.warnings)
+
+
+def test_doses_are_those_of_every_part(model, rows):
+    both = [*small(rows), *small(rows, 32)]
+    some = load_records([r for r in both if r["pool"] == "M"], model.tokenizer)
+    found = memorisation(model, some, doses=[8], permutations=0, untrained=False)
+    assert {row["dose"] for row in found.reports["signature"].rows} == {8}
+    assert {row["dose"] for row in found.reports["project-out"].rows} == {8}
+    assert {row["dose"] for row in found.reports["recall"].rows} == {8, 32}
+    assert "shown 8 times" in found.summary.headline
+    assert "32" not in found.summary.headline
+    assert not any("32" in row["claim"] for row in found.summary.rows)
+
+
 def test_wordings_without_twins(model, rows):
     keep = ("text", "record", "pool", "group", "recall_1", "recall_2")
     some = [{k: r[k] for k in keep} for r in rows if r["dose"] == 32 and r["label"] == "trained"]
@@ -130,7 +245,7 @@ def test_found_and_clean():
     said = headline({"signature": signature_of(nothing, cell())}, "tiny")
     assert said == (
         "a linear probe tells trained and never-seen twins apart at recall at dose 512 (AUC 0.68, p = 0.005), and "
-        "finds nothing with the never-trained model, random weights, dose 0."
+        "finds nothing with the never-trained model, random weights and dose 0."
     )
     found = verdicts(nothing, cell())
     assert found["A probe tells trained and never-seen twins apart at recall at dose 512 (AUC)"] == "found"
@@ -178,6 +293,66 @@ def test_a_placebo_that_shows_it_too():
     assert said.endswith("but so it does with dose 0, where neither twin was seen: it need not be memory.")
 
 
+def recall_of(*rows, gaps=(), **meta):
+    made = [
+        {"dose": d, "label": label, "exact": x, "exact_lo": low, "exact_hi": high} for d, label, x, low, high in rows
+    ]
+    gaps = [{"dose": d, "p": p, "min_p": least, "groups": n, "gap": 0.5} for d, p, least, n in gaps]
+    return Report("recall", "Recall", "R.", made, Provenance("a1", "tiny"), meta={"exact_gaps": gaps, **meta})
+
+
+def recited(report, **options):
+    return claims({"recall": report}, **options)[0]
+
+
+def test_recital_is_tested_on_the_gap_between_twins():
+    rows = [(8, "trained", 1.0, 0.6, 1.0), (8, "untrained", 0.1, 0.0, 0.65)]
+    found = recited(recall_of(*rows, gaps=[(8, 0.01, 0.01, 7)]))
+    assert (found["verdict"], found["p"], found["holds"]) == ("recited", 0.01, True)
+    luck = recited(recall_of(*rows, gaps=[(8, 0.3, 0.01, 7)]))
+    assert (luck["verdict"], luck["holds"]) == ("not recited more than never-seen twins", False)
+    few = recited(recall_of(*rows, gaps=[(8, 0.25, 0.25, 2)]))
+    assert few["holds"] is None
+    assert few["verdict"] == ("recited; cannot be tested: with 2 groups no p-value is below 0.25")
+    none = recited(recall_of((8, "trained", 0.0, 0.0, 0.3), rows[1], gaps=[(8, 1.0, 0.01, 7)]))
+    assert (none["verdict"], none["holds"]) == ("not recited", False)
+    other = recall_of(*rows, gaps=[(8, 0.3, 0.01, 7)], twins=False)
+    assert recited(other)["verdict"] == "not recited more than untrained records"
+    assert recited(other)["null"] == "untrained records: 10 %"
+
+
+def test_only_doses_that_were_analysed_are_quoted():
+    rows = [(d, label, x, 0.0, 1.0) for d in (8, 512) for label, x in (("trained", d / 512), ("untrained", 0.0))]
+    report = recall_of(*rows, gaps=[(8, 0.3, 0.01, 7), (512, 0.001, 0.01, 7)])
+    assert recited(report)["claim"].endswith("(shown 512 times)")
+    assert recited(report, doses=[8])["claim"].endswith("(shown 8 times)")
+    assert recited(report, doses=[8])["value"] == 8 / 512
+    assert headline({"recall": report}, "tiny", [8]).startswith(
+        "tiny recites 2 % of the records that it was shown 8 times"
+    )
+
+
+def projected(change, low, high, beyond):
+    row = {
+        "site": "resid_post.1", "log_p_change": change, "log_p_change_lo": low, "log_p_change_hi": high,
+        "beyond_random_hi": beyond, "random_change": 0.01, "in_sample_acc": 0.2, "nested_acc": 0.5, "fresh_auc": None,
+    }  # fmt: skip
+    made = Report("project-out", "P", "H.", [row], Provenance("a1", "tiny"))
+    found = claims({"project-out": made})[0]
+    return found["verdict"], found["holds"], project_out_headline([row], "details")
+
+
+def test_a_direction_costs_something_only_if_it_costs_more_than_nothing():
+    verdict, holds, said = projected(-0.1, -0.2, -0.05, -0.01)
+    assert (verdict, holds) == ("more than random directions", True)
+    assert said.startswith("Projecting the probe's direction out costs memorised records 0.1 nats per token")
+    verdict, holds, said = projected(-0.1, -0.2, -0.05, 0.01)
+    assert (verdict, holds) == ("no more than random directions", False)
+    verdict, holds, said = projected(-0.0001, -0.002, 0.001, -0.01)  # random directions happen to raise it
+    assert (verdict, holds) == ("no change that can be told from none", False)
+    assert "costs memorised records nothing that can be told from none (-0.0001 [-0.002, +0.001] nats" in said
+
+
 def test_what_was_not_tested_is_not_called_nothing():
     bare = {"p_max": None, "p_family": None, "null_max_auc_95": None, "detectable": None, "min_p": 1.0}
     cells = [cell(dose=0) | bare, cell() | bare]
@@ -194,7 +369,7 @@ def test_what_was_not_tested_is_not_called_nothing():
 
 
 def test_a_study_without_permutations_claims_nothing(model, rows):
-    parts = [r for r in rows if r["dose"] == 8]
+    parts = small(rows)
     found = memorisation(model, load_records(parts, model.tokenizer), injected=model, untrained=False, permutations=0)
     silent = [r for r in found.summary.rows if r["verdict"].startswith("not tested (no permutations)")]
     assert {r["claim"].split()[0] for r in silent} == {"A", "Memorised"}

@@ -106,6 +106,19 @@ def test_recall_is_drawn_as_it_stands(make):
     ]  # fmt: skip
 
 
+def test_untrained_records_that_nothing_pairs_are_no_twins(make):
+    paired = make("recall")
+    report = make("recall", meta={**paired.meta, "twins": False})
+    drawn = dose_response(report)
+    assert "Not trained on" in named(drawn)
+    lone = make("recall", [{"dose": None, "label": None, "exact": 0.25}], meta={"twins": False})
+    for one in (report, lone):
+        said = [caption(one, "Recall by dose"), *how_to_read(one), *(" ".join(note) for note in explanations(one))]
+        assert not any("twin" in text and "no twins" not in text for text in said)
+    assert "Untrained twins" in named(dose_response(paired))
+    assert "untrained twins" in caption(paired, "Recall by dose")
+
+
 def test_recall_without_doses_or_twins(make):
     drawn = dose_response(make("recall", [{"dose": None, "label": None, "exact": 0.25}]), theme="paper")
     assert list(drawn.layout.xaxis.ticktext) == ["all"]

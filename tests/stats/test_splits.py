@@ -62,6 +62,8 @@ def test_classes_are_named():
 
 
 def test_too_few_groups():
+    with pytest.raises(SplitError, match=r"all 4 examples are in one group \('a'\)"):
+        grouped_folds([0, 1, 0, 1], ["a"] * 4, folds=1)
     with pytest.raises(SplitError, match=r"10 folds need 10 groups, there are 3 .*folds=3"):
         grouped_folds([0, 1, 0, 1], ["a", "a", "b", "c"], 10)
     with pytest.raises(SplitError, match="2 folds or more"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,16 @@ WORDS = {
     "M-C": "memorised wordings and paraphrases (M, C)",
     "C-B": "two paraphrases (C, B)",
 }
+UNPAIRED = "trained and untrained records"
+
+
+def words_of(cell: Mapping[str, Any]) -> str:
+    """What a cell's contrast tells apart; records that no pair joins are no twins.
+
+    >>> words_of({"contrast": "twins", "unit": "pairs"}), words_of({"contrast": "twins", "unit": "records"})
+    ('trained and never-seen twins', 'trained and untrained records')
+    """
+    return UNPAIRED if cell["contrast"] == TWINS and cell["unit"] != "pairs" else WORDS[cell["contrast"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +53,21 @@ class Contrast:
 
     @property
     def n_units(self) -> int:
-        """Pairs of twins, or records."""
-        return len(np.unique(self.units))
+        """Pairs of twins, or records; groups of records where nothing pairs them."""
+        return len(np.unique(self.units if self.paired else self.groups))
+
+    @property
+    def paired(self) -> bool:
+        """Whether units hold one thing of each class."""
+        return bool(np.any(self.units != ""))
 
     @property
     def unit(self) -> str:
         """What a unit is called."""
-        return "pairs" if self.name == TWINS else "records"
+        if self.paired:
+            return "pairs" if self.name == TWINS else "records"
+        records = self.prompts.columns.get("record", self.groups)
+        return "groups" if len(np.unique(records)) > self.n_units else "records"
 
 
 def contrasts_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .contrasts import WORDS
+from .contrasts import words_of
 from .power import ALPHA
 
 Cell = Mapping[str, Any]
@@ -15,7 +15,7 @@ def headline(cells: Sequence[Cell]) -> str:
     """One sentence: where the first contrast was found, where not, and what would have been."""
     name = cells[0]["contrast"]
     own = [c for c in cells if c["contrast"] == name]
-    what = WORDS[name]
+    what = words_of(own[0])
     tested = [c for c in own if c["p_max"] is not None]
     if not tested:
         best = max(own, key=lambda c: c["peak_auc"])
@@ -111,13 +111,13 @@ def warnings_of(cells: Sequence[Cell]) -> list[str]:
             p = c.get(f"{control}_p_max")
             if p is not None and p <= ALPHA and is_found(c):
                 out.append(
-                    f"{name} tells {WORDS[c['contrast']]} apart too{place(c)} (peak AUC "
+                    f"{name} tells {words_of(c)} apart too{place(c)} (peak AUC "
                     f"{c[f'{control}_peak_auc']:.2f}, p = {p:.2g}): what is read there need not be memory."
                 )
     for c in cells:
         low = c.get("bow_auc_lo")
         if low is not None and low > 0.5 and is_found(c):
-            out.append(f"A bag of the tokens tells {WORDS[c['contrast']]} apart{place(c)} (AUC {c['bow_auc']:.2f}).")
+            out.append(f"A bag of the tokens tells {words_of(c)} apart{place(c)} (AUC {c['bow_auc']:.2f}).")
     low = [c for c in cells if c["highest_auc_hi"] < 0.5]
     if low:
         which = ", ".join(f"{c['contrast']}{place(c)}" for c in low)
@@ -143,8 +143,17 @@ def _places(cells: Sequence[Cell]) -> str:
     parts = []
     for mark in marks:
         doses = [str(c["dose"]) for c in cells if c["mark"] == mark and c["dose"] is not None]
-        parts.append(f" at {mark}" + (f" at dose {', '.join(doses)}" if doses else ""))
-    return ",".join(parts)
+        parts.append(f"at {mark}" + (f" at dose{'s' if len(doses) > 1 else ''} {listed(doses)}" if doses else ""))
+    return f" {listed(parts)}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """``a, b and c``.
+
+    >>> listed(["8"]), listed(["8", "32", "512"])
+    ('8', '8, 32 and 512')
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _quoted(cell: Cell) -> float:

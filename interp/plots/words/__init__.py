@@ -21,6 +21,10 @@ _HOME = {
     "erasure": "erasure",
     "project-out": "project_out",
     "memorisation": "summary",
+    "cliff": "cliff",
+    "cliff-heads": "cliff",
+    "cliff-ablation": "cliff",
+    "cliff-judge": "cliff",
 }
 
 __all__ = ["Note", "caption", "explanations", "how_to_read"]
@@ -35,13 +39,18 @@ def explanations(report: Report) -> list[Note]:
 def how_to_read(report: Report) -> list[str]:
     """What the result does and does not say."""
     home = _home(report)
-    return list(home.READING) if home else []
+    return list(_fitting(home, "reading", "READING", report)) if home else []
 
 
 def caption(report: Report, name: str) -> str:
     """The line under the figure of that name."""
     home = _home(report)
-    return str(home.CAPTIONS.get(name, "")) if home else ""
+    return str(_fitting(home, "captions", "CAPTIONS", report).get(name, "")) if home else ""
+
+
+def _fitting(home: Any, chosen: str, fixed: str, report: Report) -> Any:
+    """What a module says of this report where that depends on it, else what it says of all."""
+    return getattr(home, chosen)(report) if hasattr(home, chosen) else getattr(home, fixed)
 
 
 def _home(report: Report) -> Any:

@@ -19,6 +19,18 @@ READING = [
     "after another beginning, or under sampling.",
     "At dose 0 neither twin was shown; a difference there would be luck or a leak.",
 ]
+# Where nothing pairs the records: with untrained ones among them, and without.
+_UNPAIRED = (
+    "What the model recalls of records by how often each was shown to it, beside records that it was not trained on. "
+    "Doses are spaced by rank.",
+    "Compare the records that were trained on with those that were not, not with zero. They are no twins: what differs "
+    "between them may also be the texts.",
+)
+_ALONE = (
+    "What the model recalls of records, by how often each was shown to it where that is known.",
+    "No record is known to have been kept out of training, so nothing here says what a model of such text guesses "
+    "without having seen it.",
+)
 _METRICS = (
     (
         "exact",
@@ -49,10 +61,28 @@ _METRICS = (
 )
 
 
+def captions(report: Report) -> dict[str, str]:
+    """The captions; they speak of twins where there are twins."""
+    words = _without_twins(report)
+    return CAPTIONS if words is None else {"Recall by dose": words[0]}
+
+
+def reading(report: Report) -> list[str]:
+    """How to read it; twins are spoken of where there are twins."""
+    words = _without_twins(report)
+    return READING if words is None else [words[1], READING[1]]
+
+
+def _without_twins(report: Report) -> tuple[str, str] | None:
+    if report.meta.get("twins") is not False:
+        return None
+    return _UNPAIRED if any(row.get("label") == "untrained" for row in report.rows) else _ALONE
+
+
 def notes(report: Report) -> list[Note]:
     """A sentence for each measure and control that this report holds."""
     found: list[Note] = [(term, text) for name, term, text in _METRICS if has(report, name)]
-    if any(row.get("label") == "untrained" for row in report.rows):
+    if any(row.get("label") == "untrained" for row in report.rows) and _without_twins(report) is None:
         text = "Each record has a twin of the same kind. A coin decided which of the two the model was trained on."
         found.append(("Untrained twins", text))
     if any(name.endswith("_lo") for name in report.columns):
