@@ -17,6 +17,7 @@ from ...run import forward
 from ...stats import Interval, cluster_bootstrap
 from .centroids import CHUNK
 from .requests import ROLES, Requests
+from .settings import Settings
 from .tables import Row, triple
 
 if TYPE_CHECKING:
@@ -61,16 +62,15 @@ def refusal_scores(
 
 
 def measure_behaviour(
-    model: Model, requests: Requests, tokens: Sequence[int], *, bootstrap: int = 1000, level: float = 0.95,
-    seed: int = 0, progress: bool | None = None,
-) -> Behaviour:  # fmt: skip
+    model: Model, requests: Requests, tokens: Sequence[int], settings: Settings | None = None
+) -> Behaviour:
     """Refusal scores, and whether refusals follow harm where nothing is done to the requests."""
-    score = refusal_scores(model, requests.prompts, tokens, progress=progress)
+    settings = settings or Settings()
+    score = refusal_scores(model, requests.prompts, tokens, progress=settings.progress)
     plain, harmful, refused = requests.plain, requests.harmful, score > 0
     told = requests.expected >= 0
     agreement = float((refused == (requests.expected == 1))[told].mean()) if told.any() else None
-    boot: dict[str, Any] = {"replicates": bootstrap, "level": level, "seed": seed}
-    selective = share_difference(refused[plain], harmful[plain], requests.group[plain], boot)
+    selective = share_difference(refused[plain], harmful[plain], requests.group[plain], settings.boot)
     return Behaviour(score, selective, agreement)
 
 

@@ -14,31 +14,16 @@ from ...errors import SplitError
 from ...sites import Site
 from .cells import CELLS, Axis, Quadrants
 from .centroids import Beliefs, CellMeans, beliefs_of, cell_means
-from .contrasts import Contrast, axes_of, contrasts_of
+from .contrasts import PLAIN_READING, Contrast, axes_of, contrasts_of
 from .evaluate import Judged, contrast_scores, family, judge
 from .requests import MARKS, Requests
+from .settings import Settings
 from .surface import bag_features, surface_features, surface_scores
 
 if TYPE_CHECKING:
     from ...models import Model
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Settings:
-    """How things are tested: permutations behind each null, resamples and level of each interval, the seed."""
-
-    permutations: int = 1000
-    bootstrap: int = 1000
-    level: float = 0.95
-    seed: int = 0
-    progress: bool | None = None
-
-    @property
-    def boot(self) -> dict[str, Any]:
-        """Options of `cluster_bootstrap`."""
-        return {"replicates": self.bootstrap, "level": self.level, "seed": self.seed}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,22 +41,23 @@ class Reading:
     judged: tuple[Judged, ...]
     untrained: Beliefs | None
 
+    @property
+    def plain(self) -> Axis:
+        """The axis from harmless to harmful as they come, by which every prompt is scored."""
+        return next(j.contrast.axes[0] for j in self.judged if j.contrast.name == PLAIN_READING)
+
     def of(self, name: str, mark: str) -> Judged | None:
         """One contrast at one mark, if the cells allow it."""
         return next((j for j in self.judged if (j.contrast.name, j.mark) == (name, mark)), None)
 
 
 def read_beliefs(
-    model: Model, requests: Requests, quadrants: Quadrants, *, untrained: bool = True, settings: Settings | None = None,
-    extra: Sequence[Axis] = (),
+    model: Model, requests: Requests, quadrants: Quadrants, *, untrained: bool = True, settings: Settings | None = None
 ) -> Reading:  # fmt: skip
     """Beliefs at both marks and every depth, by means of the training part, judged on the rest.
 
     Controls on the same prompts: the architecture with fresh weights, the embedding, lengths with last tokens and the
     template's words, and a bag of all tokens. The last two are logistic probes.
-
-    Args:
-        extra: further axes to score every held-out prompt by.
 
     Raises:
         SplitError: fewer than two cells have enough prompts.
@@ -84,7 +70,7 @@ def read_beliefs(
             f"beliefs need {quadrants.fewest} harmful and {quadrants.fewest} harmless requests in the training part "
             f"and as many outside it; cells that have them: {filled}"
         )
-    axes = list({a.name: a for a in (*axes_of(contrasts), *extra)}.values())
+    axes = axes_of(contrasts)
     train = np.flatnonzero(quadrants.train & (quadrants.cell >= 0))
     held = np.flatnonzero(~quadrants.train)
     place = np.full(len(requests), -1)

@@ -45,7 +45,7 @@ def plain_axis(quadrants: Quadrants) -> Axis | None:
 
 
 def contrasts_of(quadrants: Quadrants) -> list[Contrast]:
-    """Every contrast that the filled cells allow.
+    """Every contrast that the filled cells allow; none without the first.
 
     - ``plain``: refused harmful from accepted harmless. Harm and refusal are one here.
     - ``off-diagonal``: accepted harmful from refused harmless, by the plain axis. Above one half follows harmfulness,
@@ -56,9 +56,10 @@ def contrasts_of(quadrants: Quadrants) -> list[Contrast]:
     """
     filled, found = set(quadrants.filled), []
     plain = plain_axis(quadrants)
-    if plain is not None:
-        found.append(_contrast(quadrants, PLAIN_READING, [(plain, plain.positive[0], plain.negative[0])]))
-    if plain is not None and plain == PLAIN and set(OFF) <= set(quadrants.judged):
+    if plain is None:
+        return []
+    found.append(_contrast(quadrants, PLAIN_READING, [(plain, plain.positive[0], plain.negative[0])]))
+    if plain == PLAIN and set(OFF) <= set(quadrants.judged):
         found.append(_contrast(quadrants, OFF_READING, [(plain, OFF[0], OFF[1])], two_sided=True))
     if set(CELLS) <= filled:
         for concept in (HARM, REFUSAL):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ...directions import Direction
 from ...run.progress import Progress
 from ...stats import Interval, cluster_bootstrap
-from .beliefs import Settings
-from .outcomes import ANSWER, Outcome, measure
+from .outcomes import ANSWER, REFUSAL_INST, REFUSAL_POST, Outcome, measure
+from .settings import Settings
 
 if TYPE_CHECKING:
     from ...models import Model
@@ -23,21 +23,28 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 HARM, REFUSAL, RANDOM = "harm", "refusal", "random"
+OWNER = {ANSWER: HARM, REFUSAL_POST: REFUSAL, REFUSAL_INST: HARM}
+"""Whose depth an outcome is steered at, and in whose lengths doses count."""
+
 DOSES = (0.5, 1.0, 1.5, 2.0, 3.0)
 MOST_DEPTHS = 8
 """Depths at which steering is tried, at most."""
+ENOUGH = 0.95
+"""The dose that is chosen is the smallest that moves so much of what the best one does."""
 
 
 @dataclass(frozen=True, eq=False)
 class Steered:
-    """One direction at one depth and length, on one outcome: how far each prompt moved the way that is of interest.
+    """One vector added at one depth and length, for one outcome: how far each prompt moved to the other side.
 
-    ``before`` and ``after`` are the outcome; for random directions ``after`` has one row each.
+    ``depth`` is where it was added, ``fitted`` where its direction was fitted; both count blocks from 1. ``before`` and
+    ``after`` are the outcome; for random directions ``after`` has one row each.
     """
 
     outcome: str
     direction: str
     depth: int
+    fitted: int | None
     dose: float
     before: Float[np.ndarray, " prompt"]
     after: Float[np.ndarray, "draw prompt"]
@@ -58,21 +65,29 @@ class Steered:
 
 @dataclass(frozen=True, eq=False)
 class Dissociation:
-    """All that was steered on the test part; the depth and dose of each direction were chosen on the validation part.
+    """All that was steered on the test part; where and how strongly was chosen on the validation part.
 
-    ``chosen`` maps (outcome, direction) to depth and dose. The dose is in lengths of the direction that belongs to the
-    outcome, at that depth.
+    ``chosen`` maps each direction to the layer (from 0) and dose that move its own outcome.
     """
 
     steered: tuple[Steered, ...]
-    chosen: Mapping[tuple[str, str], tuple[int, float]]
+    chosen: Mapping[str, tuple[int, float]]
     outcomes: Mapping[str, Outcome]
 
-    def at(self, outcome: str, direction: str) -> Steered:
-        """What was chosen for a direction and an outcome."""
-        depth, dose = self.chosen[outcome, direction]
-        found = (outcome, direction, depth, dose)
-        return next(s for s in self.steered if (s.outcome, s.direction, s.depth, s.dose) == found)
+    def of(self, outcome: str) -> list[Steered]:
+        """Everything at the dose that was chosen for an outcome, one entry per direction and depth."""
+        dose = self.chosen[OWNER[outcome]][1]
+        return [s for s in self.steered if s.outcome == outcome and s.dose == dose]
+
+    def at(self, outcome: str, direction: str) -> Steered | None:
+        """The entry of a direction; of several depths the one that moves the outcome most."""
+        here = [s for s in self.of(outcome) if s.direction == direction]
+        return max(here, key=lambda s: s.moved.mean()) if here else None
+
+    def luck(self, one: Steered) -> Float[np.ndarray, "draw prompt"]:
+        """What random directions of the same length move at the same depth."""
+        place = (one.outcome, RANDOM, one.depth, one.dose)
+        return next(s.moved for s in self.steered if (s.outcome, s.direction, s.depth, s.dose) == place)
 
 
 def dissociate(
@@ -81,55 +96,62 @@ def dissociate(
 ) -> Dissociation:  # fmt: skip
     """Steer along both directions and along random ones, on every outcome.
 
-    For each outcome and direction the depth and dose that move it most on the validation prompts are chosen; then
-    every dose is measured on the test prompts at that depth. Random directions get the depth and length of the
-    direction that belongs to the outcome. All directions are given that length: at the harm direction's for the
-    answer, at the refusal direction's for refusal.
+    Each direction has an outcome of its own: harm the answer, refusal refusal (steered after the instruction). The
+    layer and the dose that move it are chosen on validation prompts, and with them the vector. That vector is then
+    added on test prompts, for every outcome, at its own depth and at the depth of the direction that owns the outcome,
+    in lengths of the owner there; random directions are added at the same depths.
 
     Args:
         outcomes: pairs of the same outcome on validation and on test prompts.
         directions: ``harm`` and ``refusal``, one `Direction` by layer each.
-        doses: in lengths of the direction that belongs to the outcome.
+        doses: in lengths of the direction that owns the outcome.
         draws: random directions.
     """
     settings = settings or Settings()
-    some = next(iter(directions.values()))
-    layers = _spread(len(some))
-    generator = torch.Generator().manual_seed(settings.seed)
-    random = torch.randn(draws, len(some[0].unit), generator=generator, dtype=torch.float64)
-    random = random / random.norm(dim=1, keepdim=True)
+    luck = _random(draws, len(directions[HARM][0].unit), settings.seed)
+    trials = {trial.name: trial for trial, _ in outcomes}
+    chosen = {
+        name: _choose(model, trials[own], by_layer, doses)
+        for name, by_layer in directions.items()
+        for own in [ANSWER if name == HARM else REFUSAL_POST]
+    }
     steered: list[Steered] = []
-    chosen: dict[tuple[str, str], tuple[int, float]] = {}
-    work = len(outcomes) * (len(directions) * (len(layers) * len(doses) + len(doses)) + draws * len(doses))
-    with Progress(work, "runs", "steering", settings.progress) as bar:
-        for trial, test in outcomes:
-            own = HARM if trial.name == ANSWER else REFUSAL
-            lengths = [d.scale for d in directions[own]]
-            base, before = measure(model, trial), measure(model, test)
-            for name, by_layer in directions.items():
-                best = -np.inf
-                for layer in layers:
-                    for dose in doses:
-                        d = by_layer[layer]
-                        after = measure(model, trial, d.site, d.unit, dose * lengths[layer])
-                        moved = float((trial.towards * (after - base)).mean())
-                        bar.advance(1)
-                        if moved > best + 1e-9:
-                            best, chosen[trial.name, name] = moved, (layer, dose)
-            depth, dose = chosen[trial.name, own]
-            chosen[trial.name, RANDOM] = (depth, dose)
-            for name in (*directions, RANDOM):
-                layer = chosen[trial.name, name][0]
-                site = some[layer].site
-                units = random if name == RANDOM else directions[name][layer].unit[None]
-                for dose in doses:
-                    rows = [measure(model, test, site, unit, dose * lengths[layer]) for unit in units]
+    with Progress(len(outcomes) * len(doses) * (draws + 3), "runs", "steering", settings.progress) as bar:
+        for _, test in outcomes:
+            before, owner = measure(model, test), OWNER[test.name]
+            home = chosen[owner][0]
+            tried = {(name, layer) for name, (own, _) in chosen.items() for layer in (own, home)}
+            tried |= {(RANDOM, layer) for _, layer in tried}
+            for name, layer in sorted(tried):
+                site, length = directions[owner][layer].site, directions[owner][layer].scale
+                units = luck if name == RANDOM else directions[name][chosen[name][0]].unit[None]
+                fitted = None if name == RANDOM else chosen[name][0] + 1
+                for dose in sorted({*doses, chosen[owner][1]}):
+                    rows = np.stack([measure(model, test, site, unit, dose * length) for unit in units])
                     bar.advance(len(rows))
-                    made = Steered(
-                        test.name, name, layer, float(dose), before, np.stack(rows), test.towards, test.neutral
-                    )
-                    steered.append(made)
+                    about = (test.name, name, layer + 1, fitted, float(dose))
+                    steered.append(Steered(*about, before, rows, test.towards, test.neutral))
     return Dissociation(tuple(steered), chosen, {test.name: test for _, test in outcomes})
+
+
+def _choose(model: Model, trial: Outcome, by_layer: Sequence[Direction], doses: Sequence[float]) -> tuple[int, float]:
+    """The smallest dose with `ENOUGH` of the largest effect, and the layer where it does most."""
+    layers = _spread(len(by_layer))
+    base = measure(model, trial)
+    table = np.zeros((len(doses), len(layers)))
+    for i, dose in enumerate(doses):
+        for j, layer in enumerate(layers):
+            d = by_layer[layer]
+            after = measure(model, trial, d.site, d.unit, dose * d.scale)
+            table[i, j] = float((trial.towards * (after - base)).mean())
+    best = table.max()
+    dose = int(np.flatnonzero(table.max(1) >= ENOUGH * best)[0]) if best > 0 else len(doses) - 1
+    return layers[int(table[dose].argmax())], float(doses[dose])
+
+
+def _random(draws: int, width: int, seed: int) -> Float[torch.Tensor, "draw d"]:
+    drawn = torch.randn(draws, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return drawn / drawn.norm(dim=1, keepdim=True)
 
 
 def mean_moved(moved: Float[np.ndarray, " prompt"], groups: Array, settings: Settings) -> Interval:

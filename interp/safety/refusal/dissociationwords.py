@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ...report import Report
 from ...stats import Interval, cluster_bootstrap, permutation_p
-from .beliefs import Settings
-from .dissociation import HARM, RANDOM, REFUSAL, Dissociation, Steered, mean_moved
+from .dissociation import HARM, OWNER, RANDOM, REFUSAL, Dissociation, mean_moved
 from .outcomes import ANSWER, OUTCOMES, REFUSAL_POST, Outcome
+from .settings import Settings
 from .tables import Row, triple
 
 Array = NDArray[Any]
@@ -20,23 +20,24 @@ ALPHA = 0.05
 
 
 def dose_report(found: Dissociation, title: str, provenance: Any, settings: Settings) -> Report:
-    """A row per outcome, direction, side and dose; a dose of 0 is the model as it is."""
+    """A row per outcome, direction, depth, side and dose; a dose of 0 is the model as it is."""
     rows: list[Row] = []
+    least = min(s.dose for s in found.steered)
     for one in found.steered:
         groups = found.outcomes[one.outcome].groups
-        about = {"outcome": one.outcome, "direction": one.direction, "depth": one.depth + 1}
-        if one.dose == min(s.dose for s in found.steered):
-            for side in (False, True):
-                here = (one.towards < 0) == side
-                rows.append(_dose_row({**about, "harmful": side, "dose": 0.0}, one.before[None, here], groups[here],
-                                      settings))  # fmt: skip
+        about: Row = {
+            "outcome": one.outcome, "direction": one.direction, "depth": one.depth, "fitted": one.fitted,
+            "owner": OWNER[one.outcome], "at_home": one.depth == found.chosen[OWNER[one.outcome]][0] + 1,
+        }  # fmt: skip
         for side in (False, True):
             here = (one.towards < 0) == side
-            row = _dose_row(
-                {**about, "harmful": side, "dose": -one.dose if side else one.dose}, one.after[:, here], groups[here],
-                settings,
-            )  # fmt: skip
-            rows.append(row | {"flipped": float(one.flipped[:, here].mean())})
+            if one.dose == least:
+                row = {**about, "harmful": side, "dose": 0.0}
+                rows.append(_dose_row(row, one.before[None, here], groups[here], settings))
+            row = {**about, "harmful": side, "dose": -one.dose if side else one.dose}
+            flipped = {"flipped": float(one.flipped[:, here].mean())}
+            rows.append(_dose_row(row, one.after[:, here], groups[here], settings) | flipped)
+    rows.sort(key=lambda r: (r["outcome"], r["direction"], r["depth"], r["harmful"], r["dose"]))
     return Report(
         "inversion", title, dose_words(found), rows, provenance,
         meta={"ci_level": settings.level, "outcomes": {k: OUTCOMES[k] for k in found.outcomes}},
@@ -44,7 +45,7 @@ def dose_report(found: Dissociation, title: str, provenance: Any, settings: Sett
 
 
 def _dose_row(about: Row, value: Array, groups: Array, settings: Settings) -> Row:
-    """The mean over prompts; for random directions over them, too, with the range that 95 % of them lie in."""
+    """The mean over prompts; over random directions, too, with the range that 95 % of them lie in."""
     row = about | triple("value", mean_moved(value.mean(0), groups, settings))
     if len(value) > 1:
         low, high = np.quantile(value.mean(1), [0.025, 0.975])
@@ -53,37 +54,40 @@ def _dose_row(about: Row, value: Array, groups: Array, settings: Settings) -> Ro
 
 
 def effect_rows(found: Dissociation, settings: Settings) -> list[Row]:
-    """A row per outcome and direction: how far it moves the outcome, and beyond random directions."""
+    """A row per outcome, direction and depth at the chosen dose: how far it moves the outcome, beyond random ones."""
     rows = []
     for name, outcome in found.outcomes.items():
-        luck = found.at(name, RANDOM)
-        for direction in (HARM, REFUSAL, RANDOM):
-            one = found.at(name, direction)
+        for one in sorted(found.of(name), key=lambda s: ([HARM, REFUSAL, RANDOM].index(s.direction), s.depth)):
             row: Row = {
-                "outcome": name, "direction": direction, "depth": one.depth + 1, "dose": one.dose,
-                **triple("effect", mean_moved(one.moved.mean(0), outcome.groups, settings)),
+                "outcome": name, "direction": one.direction, "depth": one.depth, "fitted": one.fitted,
+                "dose": one.dose, **triple("effect", mean_moved(one.moved.mean(0), outcome.groups, settings)),
                 **triple("flipped", mean_moved(one.flipped.mean(0).astype(float), outcome.groups, settings)),
             }  # fmt: skip
-            if direction != RANDOM:
-                beyond = mean_moved(one.moved.mean(0) - luck_at(found, name, one).mean(0), outcome.groups, settings)
-                row |= triple("beyond", beyond)
-                row["p"] = float(permutation_p(one.moved.mean(), luck_at(found, name, one).mean(1)))
+            if one.direction != RANDOM:
+                luck = found.luck(one)
+                row |= triple("beyond", mean_moved(one.moved.mean(0) - luck.mean(0), outcome.groups, settings))
+                row["p"] = float(permutation_p(one.moved.mean(), luck.mean(1)))
                 row["moves"] = bool(row["beyond_lo"] > 0 and row["p"] <= ALPHA)
-            rows.append({**row, "draws": len(luck.after) if direction == RANDOM else 1, "n": one.moved.shape[1]})
+            rows.append({**row, "draws": len(one.after), "n": one.moved.shape[1]})
     return rows
 
 
-def luck_at(found: Dissociation, outcome: str, one: Steered) -> Array:
-    """What random directions of the same dose move, ``[draw, prompt]``."""
-    return next(
-        s.moved for s in found.steered if (s.outcome, s.direction, s.dose) == (outcome, RANDOM, one.dose)
-    )  # fmt: skip
+def lead(found: Dissociation, outcome: str, first: str, other: str, settings: Settings) -> Interval | None:
+    """How much further one direction moves an outcome than the other at the depth where that moves it most."""
+    a, b = (found.at(outcome, d) for d in (first, other))
+    if a is None or b is None:
+        return None
+    return mean_moved((a.moved - b.moved).mean(0), found.outcomes[outcome].groups, settings)
 
 
-def lead(found: Dissociation, outcome: str, first: str, other: str, settings: Settings) -> Interval:
-    """How much further one direction moves an outcome than the other, prompt by prompt."""
-    a, b = (found.at(outcome, d).moved.mean(0) for d in (first, other))
-    return mean_moved(a - b, found.outcomes[outcome].groups, settings)
+def best_rows(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
+    """The row of each outcome and direction at the depth where it does most."""
+    out: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        key = (row["outcome"], row["direction"])
+        if key not in out or row["effect"] > out[key]["effect"]:
+            out[key] = row
+    return out
 
 
 def answers_question(outcome: Outcome, before: Array, settings: Settings) -> tuple[Interval, bool]:
@@ -105,12 +109,13 @@ def dissociation_report(found: Dissociation, title: str, provenance: Any, settin
     rows = effect_rows(found, settings)
     leads: dict[str, Mapping[str, float | None]] = {}
     for outcome, first, other in ((ANSWER, HARM, REFUSAL), (REFUSAL_POST, REFUSAL, HARM)):
-        if outcome in found.outcomes:
-            leads[outcome] = triple("lead", lead(found, outcome, first, other, settings))
+        ahead = lead(found, outcome, first, other, settings) if outcome in found.outcomes else None
+        if ahead is not None:
+            leads[outcome] = triple("lead", ahead)
     meta: dict[str, Any] = {"ci_level": settings.level, "leads": leads, "outcomes": OUTCOMES}
     warnings = []
     if ANSWER in found.outcomes:
-        gap, answers = answers_question(found.outcomes[ANSWER], found.at(ANSWER, HARM).before, settings)
+        gap, answers = answers_question(found.outcomes[ANSWER], found.of(ANSWER)[0].before, settings)
         meta |= {"answers": answers, **triple("answer_gap", gap)}
         if not answers:
             warnings.append(
@@ -127,7 +132,7 @@ def is_double(rows: list[Row], leads: Mapping[str, Mapping[str, Any]]) -> bool |
     """Whether each direction moves its own outcome beyond random ones, and further than the other direction does."""
     if set(leads) != {ANSWER, REFUSAL_POST}:
         return None
-    own = {(r["outcome"], r["direction"]): r for r in rows}
+    own = best_rows(rows)
     return all(
         bool(own[outcome, direction]["moves"]) and float(leads[outcome]["lead_lo"] or 0.0) > 0
         for outcome, direction in ((ANSWER, HARM), (REFUSAL_POST, REFUSAL))
@@ -141,18 +146,19 @@ def dose_words(found: Dissociation) -> str:
     parts = []
     for direction in (HARM, REFUSAL, RANDOM):
         one = found.at(ANSWER, direction)
-        what = "random directions of the same length" if direction == RANDOM else f"the {direction} direction"
-        parts.append(f"{what} {100 * one.flipped.mean():.0f} %")
+        if one is not None:
+            what = "random directions of the same length" if direction == RANDOM else f"the {direction} direction"
+            parts.append(f"{what} {100 * one.flipped.mean():.0f} %")
     return f"Of the answers to the question about harm, steering the request flips along {', along '.join(parts)}."
 
 
 def dissociation_words(rows: list[Row], leads: Mapping[str, Mapping[str, Any]], meta: Mapping[str, Any]) -> str:
     """One sentence: whether the two directions do different things."""
-    own = {(r["outcome"], r["direction"]): r for r in rows}
+    own = best_rows(rows)
     parts = []
     for outcome, what in ((ANSWER, "the answer about harm"), (REFUSAL_POST, "refusal")):
-        if outcome in leads:
-            moved = {d: own[outcome, d] for d in (HARM, REFUSAL, RANDOM)}
+        if (outcome, HARM) in own:
+            moved = {d: own[outcome, d] for d in (HARM, REFUSAL, RANDOM) if (outcome, d) in own}
             numbers = ", ".join(f"{d} {row['effect']:+.2f}" for d, row in moved.items())
             parts.append(f"{what} moves by {numbers}")
     verdict = {True: "The two directions dissociate", False: "No double dissociation shown", None: "Steered"}

@@ -15,8 +15,8 @@ from ...errors import SplitError, StatisticsError
 from ...report import Report
 from ...stats import Interval, auc, cluster_bootstrap, permutation_p, permute_labels
 from .behaviour import SIDES, share
-from .beliefs import Settings
 from .requests import ROLES, TEST, VALIDATION, Requests
+from .settings import Settings
 from .tables import Row, triple
 
 Array = NDArray[Any]

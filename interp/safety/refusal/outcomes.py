@@ -11,14 +11,13 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
-from ...edits import Edit, add
+from ...edits import Edit, EditRows
 from ...errors import PromptError
 from ...metrics import refusal_score
 from ...prompts import PromptSet
 from ...prompts.first import first_tokens
 from ...run import forward
 from ...sites import Site
-from .centroids import CHUNK
 from .requests import T_INST, T_POST, Requests
 
 if TYPE_CHECKING:
@@ -54,13 +53,6 @@ class Outcome:
     value: Callable[[Float[torch.Tensor, "prompt vocab"]], Float[torch.Tensor, " prompt"]]
     neutral: float
 
-    def select(self, rows: Array) -> Outcome:
-        """Some of the prompts."""
-        return Outcome(
-            self.name, self.prompts.select(rows), self.span, self.harmful[rows], self.groups[rows], self.value,
-            self.neutral,
-        )  # fmt: skip
-
     @property
     def towards(self) -> Float[np.ndarray, " prompt"]:
         """The direction that is of interest: up for harmless requests, down for harmful ones."""
@@ -74,23 +66,19 @@ def measure(
     """The outcome of every prompt, ``length * unit`` added to harmless requests and taken off harmful ones."""
     if site is None or unit is None or length == 0:
         return _run(model, outcome, (), progress)
-    out = np.zeros(len(outcome.prompts))
-    for side in (True, False):
-        here = np.flatnonzero(outcome.harmful == side)
-        if len(here):
-            edit = add(site, unit, -length if side else length, at=outcome.span, when="prompt")
-            out[here] = _run(model, outcome.select(here), (edit,), progress)
-    return out
+    signed = length * torch.from_numpy(outcome.towards)[:, None] * unit.double()
+
+    def fn(x: torch.Tensor, rows: EditRows) -> torch.Tensor:
+        return x + signed.to(x)[rows.example.to(x.device)]
+
+    edit = Edit(site, fn, outcome.span, "prompt", f"add({length:g}) to harmless, from harmful", len(unit))
+    return _run(model, outcome, (edit,), progress)
 
 
 def _run(model: Model, outcome: Outcome, edits: Sequence[Edit], progress: bool | None) -> Array:
-    parts = []
-    for start in range(0, len(outcome.prompts), CHUNK):
-        some = outcome.prompts.select(slice(start, start + CHUNK))
-        found = forward(model, some, edits=edits, progress=progress)
-        order = np.argsort(found.index.example, kind="stable")
-        parts.append(outcome.value(found.logits).double().cpu().numpy()[order])
-    return np.concatenate(parts)
+    found = forward(model, outcome.prompts, edits=edits, progress=progress)
+    order = np.argsort(found.index.example, kind="stable")
+    return outcome.value(found.logits).double().cpu().numpy()[order]
 
 
 def answer_outcome(

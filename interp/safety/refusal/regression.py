@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ...report import Report
 from ...stats import Interval, cluster_bootstrap
 from .behaviour import share
-from .beliefs import Reading, Settings
+from .beliefs import Reading
 from .cells import CELLS, WORDS
-from .contrasts import PLAIN_READING
 from .requests import Requests
+from .settings import Settings
 from .tables import Row, triple
 
 Array = NDArray[Any]
@@ -54,13 +54,12 @@ def regression_report(
     ``None`` where the requests cannot tell the two apart.
     """
     quadrants = reading.quadrants
-    plain = reading.of(PLAIN_READING, reading.means.marks[0])
-    if plain is None or len(quadrants.judged) < 3 or quadrants.confounded:
+    if len(quadrants.judged) < 3 or quadrants.confounded:
         return None
     rows_of = np.flatnonzero(~quadrants.train & (quadrants.cell >= 0))
     cell, columns = quadrants.cell[rows_of], reading.place[rows_of]
     harmful, refused = cell < 2, cell % 2 == 0
-    axis = plain.contrast.axes[0].name
+    axis = reading.plain.name
     rows: list[Row] = []
     for mark in reading.means.marks:
         table = reading.beliefs.of(axis, mark)[:, columns]
@@ -95,11 +94,8 @@ def quadrant_report(
     reading: Reading, requests: Requests, title: str, provenance: Any, settings: Settings
 ) -> Report | None:
     """A row per mark and cell: the plain belief averaged over depths, and how many prompts lie on the harmful side."""
-    plain = reading.of(PLAIN_READING, reading.means.marks[0])
-    if plain is None:
-        return None
     rows: list[Row] = []
-    axis, held = plain.contrast.axes[0].name, ~reading.quadrants.train
+    axis, held = reading.plain.name, ~reading.quadrants.train
     for mark in reading.means.marks:
         for c, name in enumerate(CELLS):
             here = np.flatnonzero(held & (reading.quadrants.cell == c))
