@@ -128,7 +128,7 @@ def memorisation(
         said = f"{said[:-1]}; whether a probe can tell it was not measured (see the warnings)."
     warnings = [f"{PARTS[name]} was left out: {error}" for name, error in left_out.items()]
     summary = Report(
-        kind="memorisation", title=title or f"What {model.id} has memorised", headline=said,
+        kind="memorisation", title=title or f"What {model.id!r} has memorised", headline=said,
         rows=claims(reports, doses), provenance=provenance, warnings=[*warnings, *_warnings(model, records, marks)],
         meta=meta,
     )  # fmt: skip
@@ -164,6 +164,7 @@ def _warnings(model: Model, records: Records, marks: Sequence[str] | None) -> li
     if not records.recall_marks:
         where = "" if marks is not None else ", and activations were read at the last token"
         out.append(f"The records have no recall marks: log p is of the second half of each text{where}.")
+    out += [f"{note[0].upper()}{note[1:]}." for note in records.prompts.source.history if note.startswith("left out")]
     unknown = getattr(model.tokenizer, "unk_token_id", None)
     if unknown is not None:
         prompts = records.prompts

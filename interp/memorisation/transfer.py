@@ -181,7 +181,7 @@ def transfer(
     )
     meta = {"parts": summaries, "ci_level": level, "injected": injected.fingerprint, "injected_id": injected.id, "C": C}
     return Report(
-        kind="transfer", title=f"Transfer between {model.id} and {injected.id}", headline=headline(summaries),
+        kind="transfer", title=f"Transfer between {model.id!r} and {injected.id!r}", headline=headline(summaries),
         rows=rows, provenance=provenance, meta=meta,
     )  # fmt: skip
 

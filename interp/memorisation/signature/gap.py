@@ -104,7 +104,7 @@ def gap(
         **{k: v for k, v in parts[-1].items() if k.startswith(("nested", "mean", "peak", "min_p"))},
     }  # fmt: skip
     return Report(
-        kind="gap", title=title or f"Gap between memorised wordings and paraphrases in {model.id}",
+        kind="gap", title=title or f"Gap between memorised wordings and paraphrases in {model.id!r}",
         headline=gap_headline(parts), rows=rows, provenance=provenance, warnings=gap_warnings(parts), meta=meta,
     )  # fmt: skip
 

@@ -120,7 +120,7 @@ def _report(
         "chance_auc": 0.5, "min_p": min(c["min_p"] for c in summaries),
     }  # fmt: skip
     return Report(
-        kind="signature", title=title or f"What tells memorised text apart in {provenance.model_id}",
+        kind="signature", title=title or f"What tells memorised text apart in {provenance.model_id!r}",
         headline=headline(summaries), rows=rows, provenance=provenance, warnings=warnings_of(summaries), meta=meta,
     )  # fmt: skip
 
