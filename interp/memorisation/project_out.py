@@ -109,8 +109,8 @@ def project_out(
     where = "details" if part.recall_marks else "all tokens"
     meta = {"ci_level": level, "unit": "nats per token", "log_p_at": where, "random": random, "C": C}
     return Report(
-        kind="project-out", title=f"The probe's direction projected out of {model.id!r}", headline=headline(rows, where),
-        rows=rows, provenance=provenance, meta=meta, warnings=[ARTEFACT],
+        kind="project-out", title=f"The probe's direction projected out of {model.id!r}",
+        headline=headline(rows, where), rows=rows, provenance=provenance, meta=meta, warnings=[ARTEFACT],
     )  # fmt: skip
 
 
