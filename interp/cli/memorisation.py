@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from .options import ModelArg, ModelOpts, command_line, model_options
+from .paths import check_files, made_folder
 from .tracking import track
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 RecordsArg = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECORDS")]
 COLUMNS = ("claim", "value", "p", "verdict")
-PAGE = ("recall", "signature", "gap", "transfer", "project-out")
+PAGE = ("recall", "curve", "signature", "gap", "gap-twins", "transfer", "project-out")
 """Reports on the page, in order; the others are in files of their own."""
 
 
@@ -26,9 +27,16 @@ PAGE = ("recall", "signature", "gap", "transfer", "project-out")
 class Memorisation:
     """What has a model memorised of these records, and where can that be read, beside every null and control?
 
-    RECORDS has a row for each record and wording: text; if known, record (its key), pool (M: the wording that was
-    trained on; C and B: paraphrases), label (trained or untrained), pair (joins twins), group (what to leave out
-    whole), dose, and marks, such as recall_1, as [start, stop] ranges of characters.
+    RECORDS has a row for each record and wording, for instance:
+
+    {"text": "anna kline was born in pelham .", "record": "anna", "pool": "M", "label": "trained", "pair": "p1",
+    "dose": 8, "recall_1": [20, 22]}
+
+    Only text is needed. record: its key. pool: M is the wording that was trained on, C and B are paraphrases. label:
+    trained or untrained. pair: joins twins. group: what to leave out whole. dose: how often the trained twin was shown.
+    Recall marks, recall_1, recall_2, ..., are the words right before a detail that cannot be guessed, each as a range
+    of characters: here 'in', before 'pelham'. Recall of the detail is judged after them, and there
+    activations are read; without any, at the last token.
 
     Measures recall (greedy decoding, log p) by dose, then tells trained from never-seen twins, or memorised wordings
     from paraphrases, by a probe across records at every depth: groups left out whole, the depth chosen inside the
@@ -53,12 +61,14 @@ class Memorisation:
     """A model that had the records fine-tuned in afterwards: does a probe carry over?"""
     prefixes: str | None = None
     """Text file, one neutral text per line; every record is repeated behind each. Repeats are not more records."""
+    drop_long: bool = False
+    """Leave out records that exceed the model's context, with their twins and in all wordings."""
     neutral: str | None = None
     """Prompt file with other text, to see what projecting the probe's direction out costs it."""
     marks: str | None = None
     """Comma-separated marks to read at; 'recall' is the mean over recall_1, recall_2, ... By default recall or last."""
     doses: str | None = None
-    """Comma-separated doses of the signature; by default all."""
+    """Comma-separated doses of the signature, the highest of them for gap and transfer; by default all."""
     permutations: int = 200
     """Label permutations behind each null."""
     seed: int = 0
@@ -93,23 +103,38 @@ class Memorisation:
         from ..memorisation.records import load_records
         from ..memorisation.study import memorisation
 
+        prefixes, doses = self._check()
         model = self.loading.load(self.model)
-        records = load_records(self.records, model.tokenizer, prefixes=self._prefixes())
+        never, injected = (None if m is None else self.loading.load(m) for m in (self.never, self.injected))
+        contexts = [m.n_ctx for m in (model, never, injected) if m is not None and m.n_ctx is not None]
+        records = load_records(self.records, model.tokenizer, prefixes=prefixes)
+        records = records.fit(min(contexts, default=None), drop_long=self.drop_long)
         print(records)
         return memorisation(
             model,
             records,
-            never=None if self.never is None else self.loading.load(self.never),
-            injected=None if self.injected is None else self.loading.load(self.injected),
+            never=never,
+            injected=injected,
             neutral=self._neutral(model),
             marks=_words(self.marks),
-            doses=_doses(self.doses),
+            doses=doses,
             untrained=self.untrained,
             permutations=self.permutations,
             seed=self.seed,
             progress=self.progress,
             command=command,
         )
+
+    def _check(self) -> tuple[list[str], list[int] | None]:
+        """Refuse what cannot end well before a model is loaded; the prefixes and doses."""
+        from ..memorisation.records import check_records
+
+        doses = _doses(self.doses)
+        check_files(self.records, self.neutral)
+        prefixes = self._prefixes()
+        check_records(self.records)
+        made_folder(self.out)
+        return prefixes, doses
 
     def _prefixes(self) -> list[str]:
         from ..errors import PromptError
@@ -137,13 +162,9 @@ class Memorisation:
 def write_memorisation(study: MemorisationStudy, out: Path, *, interactive: bool = False) -> Path:
     """Write a study's reports, figures and page into a directory; the page."""
     from .. import plots
-    from ..errors import ReportError
     from ..plots.gallery import FIGURES
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ReportError(f"cannot write to {str(out)!r}: {error.strerror}") from error
+    made_folder(out)
     study.save(out)
     shown = {name: study.reports[name] for name in PAGE if name in study.reports}
     for name, report in shown.items():

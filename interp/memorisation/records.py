@@ -153,10 +153,9 @@ class Records:
         if not keep.any():
             raise EmptyPromptsError(f"every {which} has a row of more than {n_ctx} tokens; none is left")
         left = self.prompts.select(keep)
-        out = len(np.unique(unit[long]))
-        source = left.source.then(
-            f"left out {out} of {len(np.unique(unit))} ({which}): rows of more than {n_ctx} tokens"
-        )
+        plural = "records" if self.prompts.pairs is None else "pairs of twins"
+        out = f"{len(np.unique(unit[long]))} of {len(np.unique(unit))} {plural}"
+        source = left.source.then(f"left out {out}, for rows of more than {n_ctx} tokens")
         return replace(self, prompts=replace(left, source=source))
 
     def planted(self) -> PromptSet:

@@ -18,6 +18,7 @@ from .project_out import project_out
 from .recall import dose_response
 from .records import Records
 from .signature import gap, signature
+from .tokens import unknown_words
 from .transfer import transfer
 
 if TYPE_CHECKING:
@@ -165,17 +166,7 @@ def _warnings(model: Model, records: Records, marks: Sequence[str] | None) -> li
         where = "" if marks is not None else ", and activations were read at the last token"
         out.append(f"The records have no recall marks: log p is of the second half of each text{where}.")
     out += [f"{note[0].upper()}{note[1:]}." for note in records.prompts.source.history if note.startswith("left out")]
-    unknown = getattr(model.tokenizer, "unk_token_id", None)
-    if unknown is not None:
-        prompts = records.prompts
-        strange = [(t == unknown) & ~special for t, special in zip(prompts.tokens, prompts.special, strict=True)]
-        share, rows = sum(s.sum() for s in strange) / prompts.n_tokens, sum(bool(s.any()) for s in strange)
-        if rows:
-            out.append(
-                f"{100 * share:.2g} % of the records' tokens, in {rows} of {len(prompts)} rows, are unknown to the "
-                f"tokenizer ({model.tokenizer.unk_token}): the model sees one and the same token for all such words."
-            )
-    return out
+    return out + unknown_words(model, records.prompts)
 
 
 UNPAIRED = (

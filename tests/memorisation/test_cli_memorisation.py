@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from interp import testbeds
+from interp import load_model, testbeds
 from interp.cli import main
+from interp.cli.options import ModelOptions
+from interp.memorisation import load_records
 from interp.report import Report
 
 BED = testbeds.path("memory")
@@ -70,6 +72,53 @@ def test_the_command_writes_reports_figures_and_a_page(records, tmp_path, capsys
 def test_mistakes_are_named(options, message, records, tmp_path, capsys):
     assert run(BED, records, *options, "--permutations", 0, "--no-untrained", "--out", tmp_path / "out") != 0
     assert message in capsys.readouterr().err
+
+
+def test_what_cannot_end_well_is_refused_before_the_model_is_loaded(records, tmp_path, capsys, monkeypatch):
+    def load(self, name):
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(ModelOptions, "load", load)
+    out, wrong = tmp_path / "out", tmp_path / "wrong.jsonl"
+    wrong.write_text(json.dumps({"text": "anna", "recall_1": "anna"}))
+    for options, message in (
+        ((tmp_path / "none.jsonl",), "none.jsonl"),
+        ((wrong,), "wrong.jsonl, row 1: 'recall_1' must hold a range"),
+        ((records, "--neutral", tmp_path / "no.txt"), "no.txt"),
+        ((records, "--prefixes", tmp_path / "no.txt"), "no.txt"),
+        ((records, "--doses", "many"), "--doses takes whole numbers"),
+    ):
+        assert run(BED, *options, "--out", out) == 2
+        assert message in capsys.readouterr().err
+    assert not out.exists()
+    (tmp_path / "file").write_text("")
+    assert run(BED, records, "--out", tmp_path / "file") == 2
+    assert "cannot write to" in capsys.readouterr().err
+
+
+def test_long_records_are_refused_or_left_out(tmp_path, capsys):
+    path, out = tmp_path / "records.jsonl", tmp_path / "out"
+    rows = [{"text": "anna went home .", "id": "a"}, {"text": "anna " * 200, "id": "b"}]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert run(BED, path, "--out", out) == 2
+    said = capsys.readouterr().err
+    assert "1 of 2 rows of the records are longer than the model's context" in said
+    assert "--drop-long in the shell" in said
+    assert run(BED, path, "--drop-long", "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "Records(1 records in wordings M)" in printed
+    assert "warning: memorisation: Left out 1 of 2 records, for rows of more than 64 tokens." in printed
+
+
+def test_help_shows_a_row_and_says_what_recall_marks_are(capsys):
+    with pytest.raises(SystemExit):
+        run("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    row = json.loads(text[text.index("{") : text.index("}") + 1])
+    assert row.pop("pair") == "p1"
+    assert load_records([row], load_model(BED).tokenizer).recall_marks == ("recall_1",)
+    assert row["text"][slice(*row["recall_1"])] == "in"
+    assert "the words right before a detail that cannot be guessed" in text
 
 
 def test_an_empty_file_of_prefixes(records, tmp_path, capsys):

@@ -150,7 +150,7 @@ def test_a_long_row_is_found_whatever_its_wording_and_label(model):
     left = made.fit(6, drop_long=True)
     assert set(left.prompts.pairs) == {"q"}
     assert len(left.prompts) == 4
-    assert "left out 1 of 2 (pair of twins)" in left.prompts.source.history[-1]
+    assert left.prompts.source.history[-1] == "left out 1 of 2 pairs of twins, for rows of more than 6 tokens"
     with pytest.raises(EmptyPromptsError, match="none is left"):
         made.fit(1, drop_long=True)
 
