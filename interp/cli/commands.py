@@ -7,6 +7,7 @@ from typing import Any
 
 from .bench import Bench
 from .checks import Doctor
+from .cliff import Cliff
 from .demo import Demo
 from .erase import Erase
 from .inject import Inject
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "memorisation": Memorisation,
     "erase": Erase,
     "inject": Inject,
+    "cliff": Cliff,
     "capture": Capture,
     "verify": Verify,
     "show": Show,

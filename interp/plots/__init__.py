@@ -9,10 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .ablation import heads_against_random
+    from .cliff import refusal_trajectory
     from .erasure import erasure_verdicts
     from .export import export
     from .gallery import figure, figures
     from .gap import gap_by_depth
+    from .heads import head_grid
     from .html import write_html
     from .layers import accuracy_by_layer
     from .project_out import project_out_by_depth
@@ -35,8 +38,11 @@ _HOME = {
     "figures": "gallery",
     "gap_by_depth": "gap",
     "get_theme": "themes",
+    "head_grid": "heads",
+    "heads_against_random": "ablation",
     "project_out_by_depth": "project_out",
     "recall_over_training": "training",
+    "refusal_trajectory": "cliff",
     "signature_by_depth": "signature",
     "signature_by_dose": "signature_doses",
     "table": "tables",
@@ -55,8 +61,11 @@ __all__ = [
     "figures",
     "gap_by_depth",
     "get_theme",
+    "head_grid",
+    "heads_against_random",
     "project_out_by_depth",
     "recall_over_training",
+    "refusal_trajectory",
     "signature_by_depth",
     "signature_by_dose",
     "table",

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from ..errors import ReportError
 from ..report import Report
+from .ablation import heads_against_random
+from .cliff import refusal_trajectory
 from .erasure import erasure_verdicts
 from .gap import gap_by_depth
+from .heads import head_grid
 from .layers import METRICS, accuracy_by_layer
 from .project_out import project_out_by_depth
 from .recall import dose_response
@@ -68,6 +71,18 @@ def _curve(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Over training", recall_over_training(report, theme=theme))
 
 
+def _cliff(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Refusal over the thinking", refusal_trajectory(report, theme=theme))
+
+
+def _cliff_heads(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Heads", head_grid(report, theme=theme))
+
+
+def _cliff_ablation(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Lowest heads taken out", heads_against_random(report, theme=theme))
+
+
 # Kind of report -> its figures, the main one first.
 FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "probe": _probe,
@@ -78,6 +93,9 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "project-out": _project_out,
     "erasure": _erasure,
     "curve": _curve,
+    "cliff": _cliff,
+    "cliff-heads": _cliff_heads,
+    "cliff-ablation": _cliff_ablation,
 }
 
 

@@ -27,8 +27,8 @@ SUPPRESSOR, MEANS_TO = (1, 2), (0, 1)
 
 
 @cache
-def model(where: str = "end", offset: float = 0.0, seed: int = 0) -> Model:
-    """The model; ``where`` is ``end``, ``everywhere`` or ``nowhere``."""
+def model(where: str = "end", offset: float = 0.0, loud: float = 1.0, seed: int = 0) -> Model:
+    """The model; ``where`` is ``end``, ``everywhere`` or ``nowhere``; ``loud`` is how much idle heads write."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
@@ -46,7 +46,7 @@ def model(where: str = "end", offset: float = 0.0, seed: int = 0) -> Model:
                 parameter.fill_(2.0**10)
         hf.transformer.wte.weight.copy_(_t(_embedding(rng, offset) @ basis.T))
         for layer in range(2):
-            heads = [_idle(rng) for _ in range(HEADS)]
+            heads = [_idle(rng, loud) for _ in range(HEADS)]
             if layer == MEANS_TO[0]:
                 heads[MEANS_TO[1]] = _head("one", "harm", 1.0)
             if layer == SUPPRESSOR[0] and where != "nowhere":
@@ -106,8 +106,8 @@ def _head(query, key, write):
     return q, k, v, o
 
 
-def _idle(rng):
-    q, k, v, o = (rng.standard_normal((D - 1, D_HEAD)) * size for size in (0.3, 0.3, 0.3, 0.1))
+def _idle(rng, loud):
+    q, k, v, o = (rng.standard_normal((D - 1, D_HEAD)) * size for size in (0.3, 0.3, 0.3, 0.1 * loud))
     o[: len(FLAGS)] = 0
     return q, k, v, o
 

@@ -72,7 +72,7 @@ def left_out(length: int) -> int:
 
 
 def drops(
-    scores: Sequence[Float[np.ndarray, "_"]],
+    scores: Sequence[Float[np.ndarray, " _"]],
     length: Int[np.ndarray, " prompt"],
     template: Sequence[Sequence[int]],
 ) -> Drops:

@@ -49,12 +49,15 @@ def fit_prober(
     site: Site | str,
     *,
     norm: Norm = "final",
-    at: str = "think_end",
+    at: Sequence[str] = ("think_end", "last"),
     C: float = 1.0,
     batch_tokens: int | None = None,
     progress: bool | None = None,
 ) -> Prober:
-    """Fit a logistic probe at the token that ends thinking: prompts that are refused against prompts that are not.
+    """Fit a logistic probe at the end of the thinking: prompts that are refused against prompts that are not.
+
+    Where the template has tokens between the one that ends thinking and the answer, both its ends are fitted, so that
+    the prober is at home where the last reading is taken.
 
     Raises:
         SplitError: all prompts are of one class.
@@ -65,10 +68,12 @@ def fit_prober(
     if len(np.unique(refused)) < 2:
         side = CLASSES[int(refused[0])]
         raise SplitError(f"all {len(prompts)} prompts to fit the prober on are {side}; it needs both kinds")
-    acts = capture(model, prompts, site, at=at, batch_tokens=batch_tokens, progress=progress)
+    marks = [m for i, m in enumerate(at) if not any(_same(prompts, m, before) for before in at[:i])]
+    acts = capture(model, prompts, site, at=marks, batch_tokens=batch_tokens, progress=progress)
     where = Site.parse(site)
     rows = normed(model, acts[where].tensor(), norm)
-    probe = Probe.fit(rows, torch.from_numpy(np.asarray(refused)), CLASSES, where, at, acts.provenance, C=C)
+    truth = torch.from_numpy(np.asarray(refused)[acts.index.example])
+    probe = Probe.fit(rows, truth, CLASSES, where, "+".join(marks), acts.provenance, C=C)
     return Prober(probe, norm)
 
 
@@ -79,7 +84,7 @@ def read_thinking(
     *,
     batch_tokens: int | None = None,
     progress: bool | None = None,
-) -> list[list[Float[np.ndarray, "_"]]]:
+) -> list[list[Float[np.ndarray, " _"]]]:
     """Log odds of a refusal at every token from the first of the thinking to the last before the answer.
 
     One list of prompts per prober; all of them read the same site.
@@ -91,7 +96,7 @@ def read_thinking(
     if start is None or (start < 0).any():
         raise PromptError("every prompt needs the mark 'think_start'; make them with find_thinking or think")
     [site] = {prober.probe.site for prober in probers}
-    found: list[list[Float[np.ndarray, "_"]]] = [[] for _ in probers]
+    found: list[list[Float[np.ndarray, " _"]]] = [[] for _ in probers]
     for part in _parts(prompts):
         acts = capture(model, part, site, batch_tokens=batch_tokens, progress=progress)
         rows = acts.select(acts.index.position >= part.marks["think_start"][acts.index.example])
@@ -100,6 +105,10 @@ def read_thinking(
             values = prober.log_odds(model, states)
             mine += [values[example == i] for i in range(len(part))]
     return found
+
+
+def _same(prompts: PromptSet, one: str, other: str) -> bool:
+    return np.array_equal(prompts.marks.get(one, ()), prompts.marks.get(other, ()))
 
 
 def _parts(prompts: PromptSet) -> Iterator[PromptSet]:

@@ -60,7 +60,7 @@ def heads_report(kinds: Kinds, shares: Contributions, use: Settings, about: Prov
 
 
 def ablation_report(done: Sequence[tuple[float, Ablation]], use: Settings, about: Provenance) -> Report:
-    """What taking heads out does, by share of heads, beside as many random ones."""
+    """What taking heads out does, by share of heads, beside as many random ones; the first share is judged."""
     rows = []
     for percent, one in done:
         own, drawn = one.effect()
@@ -76,23 +76,23 @@ def ablation_report(done: Sequence[tuple[float, Ablation]], use: Settings, about
         row |= {"others_after": one.others_after, "draws": len(drawn), "exact": one.exact, "n": len(own)}
         row |= {"min_p": 1 / (1 + len(drawn))}
         rows.append(row)
-    best = min(rows, key=lambda r: r["p"])
+    first = rows[0]
     behaves = done[0][1].score is not None
     what = "harmful prompts that were answered" if behaves else "harmful prompts that were answered, by the prober,"
-    called = best["p"] < 0.05 / len(rows) and best["beyond_lo"] > 0
+    called = first["p"] < 0.05 and first["beyond_lo"] > 0
     behind = "." if called else ": no more than random heads do."
-    if not called and best["beyond_lo"] > 0 and best["p"] <= best["min_p"]:
-        behind = f": no other set of heads does as much, but there are too few for a p below {best['min_p']:.2g}."
-    plural = "s" if best["heads"] > 1 else ""
+    if not called and first["beyond_lo"] > 0 and first["p"] <= first["min_p"]:
+        behind = f": no other set of heads does as much, but there are too few for a p below {first['min_p']:.2g}."
+    plural = "s" if first["heads"] > 1 else ""
     headline = (
-        f"With the {best['heads']} lowest head{plural} taken out, {best['refused_after']:.0%} of {what} are refused "
-        f"({best['refused_before']:.0%} before; {best['random_refused']:.0%} with random heads; p = {best['p']:.2g})"
+        f"With the {first['heads']} lowest head{plural} taken out, {first['refused_after']:.0%} of {what} are refused "
+        f"({first['refused_before']:.0%} before; {first['random_refused']:.0%} with random heads; p = {first['p']:.2g})"
         f"{behind}"
     )
     unit = "log odds of a refusal, first token" if behaves else "log odds of a refusal, prober"
     meta = {
         "ci_level": use.level, "unit": unit, "how": use.how, "at": use.at if isinstance(use.at, str) else list(use.at),
-        "found": bool(called), "corrected_for": len(rows),
+        "found": bool(called),
     }  # fmt: skip
     return Report("cliff-ablation", "Taking the lowest heads out, beside random heads", headline, rows, about, (), meta)
 

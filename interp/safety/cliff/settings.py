@@ -9,7 +9,7 @@ from .ablation import AT_THE_END, How
 from .contributions import Norm
 from .judge import SHARE
 
-PERCENT = (1.0, 3.0, 10.0)
+PERCENT = (3.0, 1.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Settings:
     """What is read where, and how often things are drawn.
 
     ``site`` and ``norm`` say what the prober reads: the last block's output through the final norm, by default.
-    ``percent`` are shares of heads to ablate, ``how`` with what, ``at`` at which tokens. ``rank`` is what heads are
-    ranked by: their ``contribution`` on harmful prompts that are answered (as in the paper), or its ``contrast`` to
-    those that are refused. ``share`` of the harmful prompts is selected by the judge.
+    ``percent`` are shares of heads to ablate, the one that is judged first; ``how`` says with what, ``at`` at which
+    tokens. ``rank`` is what heads are ranked by: their ``contribution`` on harmful prompts that are answered (as in the
+    paper), or its ``contrast`` to those that are refused. ``share`` of the harmful prompts is selected by the judge.
     """
 
     site: str = "resid_post.-1"

@@ -30,7 +30,7 @@ class Trajectory:
     prompts: Int[np.ndarray, " place"]
 
 
-def aligned(scores: Sequence[Float[np.ndarray, "_"]], reach: int) -> Float[np.ndarray, "prompt place"]:
+def aligned(scores: Sequence[Float[np.ndarray, " _"]], reach: int) -> Float[np.ndarray, "prompt place"]:
     """Scores by place from ``1 - reach`` to 0; NaN where a prompt has no token.
 
     >>> aligned([np.array([0.1, 0.2, 0.3]), np.array([0.9])], 2).tolist()
@@ -44,7 +44,7 @@ def aligned(scores: Sequence[Float[np.ndarray, "_"]], reach: int) -> Float[np.nd
 
 
 def trajectory(
-    scores: Sequence[Float[np.ndarray, "_"]],
+    scores: Sequence[Float[np.ndarray, " _"]],
     which: Bool[np.ndarray, " prompt"],
     groups: Array,
     *,

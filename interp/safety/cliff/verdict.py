@@ -21,7 +21,7 @@ from .settings import Settings
 from .trajectory import trajectory
 
 Array = NDArray[Any]
-Scores = Sequence[Float[np.ndarray, "_"]]
+Scores = Sequence[Float[np.ndarray, " _"]]
 FEW = 10
 TITLE = "Does the intention to refuse fall off a cliff?"
 

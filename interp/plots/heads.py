@@ -1,0 +1,93 @@
+"""``head_grid``: what each head adds to a reading, as a grid of layers and heads."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ReportError
+from ..report import Report
+from .frame import Axis, Frame, Panel, panel_frame
+from .themes import PALETTE, Theme, get_theme
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# Against refusing in blue, for it in vermillion, nothing in white; Okabe and Ito's two safest.
+DIVERGING = [[0.0, "#0072b2"], [0.25, "#7fb8d8"], [0.5, "#ffffff"], [0.75, "#eaae7f"], [1.0, "#d55e00"]]
+_MARKED = 3
+_WRITTEN = 200  # cells whose numbers still fit
+
+
+def head_grid(
+    report: Report, field: str = "contribution", theme: str | Theme = "screen", width: float | None = None
+) -> Figure:
+    """Heads by layer, coloured by what each adds; the three lowest ranks are framed. Nothing is computed here.
+
+    >>> from interp.provenance import Provenance
+    >>> rows = [{"layer": i, "head": h, "contribution": i - h, "rank": 1} for i in range(2) for h in range(3)]
+    >>> made = Report("cliff-heads", "Heads", "One is low.", rows, Provenance("a1", "tiny"))
+    >>> head_grid(made, theme="paper").data[0].type
+    'heatmap'
+
+    Raises:
+        ReportError: no row is of a head, or none has the field.
+    """
+    import plotly.graph_objects as go
+
+    rows = [r for r in report.rows if isinstance(r.get("head"), int) and isinstance(r.get("layer"), int)]
+    if not rows or field not in report.columns:
+        raise ReportError(f"this report has no heads with {field!r} to draw")
+    theme = get_theme(theme)
+    layers, heads = 1 + max(r["layer"] for r in rows), 1 + max(r["head"] for r in rows)
+    grid: list[list[float | None]] = [[None] * heads for _ in range(layers)]
+    hover = [[""] * heads for _ in range(layers)]
+    for row in rows:
+        grid[row["layer"]][row["head"]] = row.get(field)
+        hover[row["layer"]][row["head"]] = f"layer {row['layer']}, head {row['head']}: {row.get(field):.3g}"
+    reach = max((abs(v) for line in grid for v in line if v is not None and math.isfinite(v)), default=1.0) or 1.0
+    frame = panel_frame(theme, [""], width or (theme.width if heads <= 16 else theme.wide))
+    frame = Frame(theme, frame.width, (_narrower(frame.panels[0]),), 1, theme.font_size * max(2.2 * layers, 8))
+    bar: dict[str, Any] = {"tickvals": [-reach, 0, reach], "ticktext": [f"−{reach:.2g}", "0", f"{reach:.2g}"]}
+    figure = go.Figure(
+        go.Heatmap(
+            z=grid, x=list(range(heads)), y=list(range(layers)), colorscale=DIVERGING, zmin=-reach, zmax=reach, xgap=1,
+            ygap=1, hoverinfo="text", hovertext=hover, **_numbers(grid, theme),
+            colorbar={"title": {"text": str(report.meta.get("unit", field))}, "thickness": theme.font_size * 0.8,
+                      "outlinewidth": 0, **bar},
+        )
+    )  # fmt: skip
+    frame.dress(figure, report.title)
+    figure.update_layout(showlegend=False)
+    [panel] = frame.panels
+    step = max(1, math.ceil(heads / 16))
+    x = Axis((-0.5, heads - 0.5), "Head", list(range(0, heads, step)), [str(h) for h in range(0, heads, step)])
+    tall = max(1, math.ceil(layers / 24))
+    y = Axis((-0.5, layers - 0.5), "Layer", list(range(0, layers, tall)), [str(i) for i in range(0, layers, tall)])
+    frame.draw_axes(figure, panel, x, y)
+    for row in rows:
+        if isinstance(row.get("rank"), int) and row["rank"] <= _MARKED:
+            _frame_cell(figure, panel, row, theme)
+    return figure
+
+
+def _narrower(panel: Panel) -> Panel:
+    """Room for the colour bar."""
+    return Panel(
+        panel.x, panel.y, panel.column, panel.row, (panel.x_domain[0], 0.84), panel.y_domain, panel.width, panel.title
+    )  # fmt: skip
+
+
+def _numbers(grid: list[list[float | None]], theme: Theme) -> dict[str, Any]:
+    if len(grid) * len(grid[0]) > _WRITTEN or len(grid[0]) > 12:
+        return {}
+    text = [["" if v is None else f"{v:.1f}".replace("-", "−") for v in line] for line in grid]
+    return {"text": text, "texttemplate": "%{text}", "textfont": {"size": theme.font_size * 0.85}}
+
+
+def _frame_cell(figure: Figure, panel: Panel, row: Any, theme: Theme) -> None:
+    x, y, rank = row["head"], row["layer"], row["rank"]
+    figure.add_shape(
+        type="rect", x0=x - 0.47, x1=x + 0.47, y0=y - 0.47, y1=y + 0.47, xref=panel.x, yref=panel.y,
+        line={"color": PALETTE["ink"], "width": theme.line_width * (1.3 if rank == 1 else 0.6)},
+    )  # fmt: skip
