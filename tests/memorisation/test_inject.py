@@ -17,8 +17,8 @@ from interp.cli.options import ModelOptions
 from interp.errors import InjectionError, PromptTooLongError
 from interp.memorisation.generate_records import DETAILS, FIRST, LAST, REGISTERS, generate_records
 from interp.memorisation.injection import inject, is_finished, training
-from interp.memorisation.injection.tokens import unknown_warning
 from interp.memorisation.records import load_records
+from interp.memorisation.tokens import unknown_words
 from interp.models import Model
 from interp.report import Report
 
@@ -270,10 +270,10 @@ def test_words_that_the_tokenizer_does_not_know_are_told(model):
     options = {"neutral": None, "doses": [2], "batch": 2, "progress": False}
     done = inject(model, rows, **options)
     share = np.mean(np.concatenate(done.records.prompts.tokens) == model.tokenizer.unk_token_id)
-    [note] = [w for w in done.report.warnings if "does not know" in w]
     assert 0 < share < 1
-    assert note.startswith(f"{share:.1%} of the records' tokens are '<unk>'")
-    assert unknown_warning(model, load_records(FEW, model.tokenizer).prompts) == []
+    told = f"{100 * share:.2g} % of the records' tokens, in 2 of 2 rows, are unknown to the tokenizer (<unk>)"
+    assert any(w.startswith(told) for w in done.report.warnings)
+    assert unknown_words(model, load_records(FEW, model.tokenizer).prompts) == []
     same = [{"id": n, "text": f"{n} is here .", "pair": "p"} for n in ("zzyzx", "qqxyz")]
     with pytest.raises(InjectionError, match=r"'(zzyzx|qqxyz)', which is not to be seen, .* are the same tokens"):
         inject(model, same, **options)
@@ -285,7 +285,7 @@ def test_a_token_that_also_begins_texts_is_not_called_unknown(model):
     bytewise.unk_token = bytewise.bos_token
     twin = Model.wrap(model.hf, bytewise, id="tiny")
     assert (prompts.tokens[0] == bytewise.unk_token_id).any()
-    assert unknown_warning(twin, prompts) == []
+    assert unknown_words(twin, prompts) == []
 
 
 def test_a_broken_state_is_refused(model, neutral, tmp_path, monkeypatch):

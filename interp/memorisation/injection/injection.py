@@ -18,12 +18,13 @@ from ...provenance import Provenance
 from ...report import Report, write_atomic
 from ...run.progress import Progress
 from ..records import TRAINED, UNTRAINED, Records, load_records
+from ..tokens import unknown_words
 from .batches import Neutral, Step, split_neutral, steps
 from .curve import CONTROLS, curve_rows
 from .plan import Plan, exposure_order, plan_injection
 from .saved import KEY, Saved, check_unfinished, load_state, remove_state, save_state
-from .tokens import check_twins, unknown_warning
 from .training import Recipe, StepLoss, optimiser_of, train
+from .twins import check_twins
 
 if TYPE_CHECKING:
     from ...models import Model
@@ -234,7 +235,7 @@ def _report(run: _Run, plan: Plan, edited: Model, saved: Saved, command: str | N
         headline += f"; neutral text costs {losses[-1]:.3f} nats per token, {losses[0]:.3f} before"
     else:
         warnings.append("No neutral text was given: none was replayed, and what the model forgot is not known.")
-    warnings += unknown_warning(run.model, run.records.prompts)
+    warnings += unknown_words(run.model, run.records.prompts)
     names = [name for name in ("exact", "log_p", "recognition") if any(name in row for row in last)]
     meta = {
         "metrics": names,
