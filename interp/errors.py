@@ -25,6 +25,7 @@
     ├── ConvergenceError     a fit that missed its tolerance, with the number of such fits
     ├── ArtefactError        a saved direction or probe that cannot be read
     ├── ReportError          a report that cannot be read, drawn or written
+    ├── CircuitError         a circuit, its pairs or its scores, that cannot be made or used as asked
     ├── BedError             a test bed that does not exist, or cannot be made or read
     ├── InjectionError       records that cannot be trained into a model, or a training that went wrong
     └── BenchError           a benchmark that cannot be run, or peers that disagree
@@ -125,6 +126,10 @@ class ArtefactError(InterpError):
 
 class ReportError(InterpError):
     """A report that cannot be read, drawn or written."""
+
+
+class CircuitError(InterpError):
+    """A circuit, its pairs of prompts or its scores cannot be made, or used, as asked."""
 
 
 class BedError(InterpError):

@@ -7,8 +7,8 @@ pass, or the pass raises. Whatever happens inside the block, the model leaves it
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -18,6 +18,7 @@ from torch import nn
 
 from ..errors import HookError
 from .resolve import Tap
+from .rules import SecantSoftmax
 
 if TYPE_CHECKING:
     from .model import Model
@@ -27,6 +28,7 @@ Write = Callable[[torch.Tensor], torch.Tensor]
 
 PATTERN_ATTENTION = "interp_pattern"
 _pattern_taps: WeakKeyDictionary[nn.Module, Callable[[torch.Tensor], torch.Tensor]] = WeakKeyDictionary()
+_rules: WeakKeyDictionary[nn.Module, SecantSoftmax] = WeakKeyDictionary()
 
 
 class _Stop(Exception):
@@ -38,7 +40,9 @@ class Hooks:
 
     Reads get ``[batch, pos, width]`` tensors that may be views of live activations. Writes get the same and return the
     replacement; they must not write in place. ``stop=True`` ends each pass once every tap has fired, so that no later
-    block, final norm or unembedding is computed.
+    block, final norm or unembedding is computed. ``skip`` names blocks that hand on what they are given without
+    computing anything, each with whether it returns a tuple (see `block_forms`); taps inside them never fire.
+    ``rules`` are attention modules that differentiate by a rule (see `interp.models.rules`).
 
     Raises:
         HookError: after a pass in which some tap fired more or less than once.
@@ -51,9 +55,12 @@ class Hooks:
         writes: Sequence[tuple[Tap, Write]] = (),
         *,
         stop: bool = False,
+        skip: Sequence[tuple[nn.Module, bool]] = (),
+        rules: Sequence[tuple[nn.Module, SecantSoftmax]] = (),
     ) -> None:
         self._model = model
         self._stop = stop
+        self._skip, self._rules = tuple(skip), tuple(rules)
         self._stack = ExitStack()
         self._batch = 0
         # One hook per (module, side), so that write-before-read holds whatever the order of registration.
@@ -78,7 +85,11 @@ class Hooks:
         try:
             for point in self._points.values():
                 self._stack.enter_context(_installed(point))
-            if any(side == "pattern" for _, side in self._points):
+            for block, returns_tuple in self._skip:
+                self._stack.enter_context(_passing_on(block, returns_tuple))
+            for attention, rule in self._rules:
+                self._stack.enter_context(_ruled(attention, rule))
+            if self._rules or any(side == "pattern" for _, side in self._points):
                 self._stack.enter_context(_attention(self._model.hf, PATTERN_ATTENTION))
         except BaseException:
             self._stack.close()
@@ -194,6 +205,46 @@ def _logits_hook(point: _Point) -> Callable[..., Any]:
     return hook
 
 
+@contextmanager
+def _ruled(attention: nn.Module, rule: SecantSoftmax) -> Iterator[None]:
+    _rules[attention] = rule
+    try:
+        yield
+    finally:
+        _rules.pop(attention, None)
+
+
+@contextmanager
+def _passing_on(block: nn.Module, returns_tuple: bool) -> Iterator[None]:
+    """The block returns the hidden states that it is called with; its forward hooks still see them."""
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        x = args[0] if args else kwargs["hidden_states"]
+        return (x,) if returns_tuple else x
+
+    block.forward = forward
+    try:
+        yield
+    finally:
+        del block.forward
+
+
+def block_forms(blocks: Sequence[nn.Module], forward: Callable[[], Any]) -> list[bool]:
+    """Whether each block returns a tuple (hidden states first), seen in one forward pass."""
+    seen: dict[nn.Module, bool] = {}
+
+    def look(module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        seen[module] = isinstance(output, tuple)
+
+    handles = [block.register_forward_hook(look) for block in blocks]
+    try:
+        forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [seen[block] for block in blocks]
+
+
 class _PatternTap:
     """Attention probabilities, seen from inside the attention function."""
 
@@ -218,7 +269,8 @@ def _pattern_attention(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The model family's own eager attention, with its probabilities shown to the tap on this module."""
     eager = sys.modules[type(module).__module__].eager_attention_forward
-    output, weights = eager(module, query, key, value, attention_mask, **kwargs)
+    with _rules.get(module) or nullcontext():
+        output, weights = eager(module, query, key, value, attention_mask, **kwargs)
     tap = _pattern_taps.get(module)
     if tap is None:
         return output, weights

@@ -5,7 +5,7 @@ Everything takes and returns NumPy arrays, and draws only from the seed that it 
 
 from __future__ import annotations
 
-from .bootstrap import Interval, cluster_bootstrap
+from .bootstrap import Interval, cluster_bootstrap, replicate_interval
 from .multiple import adjust
 from .permutation import Permutations, max_null_p, permutation_p, permute_labels
 from .scores import accuracy, auc, balanced_accuracy
@@ -22,5 +22,6 @@ __all__ = [
     "max_null_p",
     "permutation_p",
     "permute_labels",
+    "replicate_interval",
     "sign_flip_p",
 ]

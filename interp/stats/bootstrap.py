@@ -90,6 +90,27 @@ def cluster_bootstrap(
     return Interval(estimate, low, high, level, method, count, replicates, np.asarray(np.isnan(values).sum(0)))
 
 
+def replicate_interval(
+    estimate: ArrayLike, replicates: ArrayLike, groups: int, *, level: float = 0.95
+) -> tuple[Array, Array]:
+    """Low and high end from replicates that someone else drew, over ``groups``, as ``cluster_bootstrap(method="t")``.
+
+    Args:
+        estimate: ``[...]``.
+        replicates: ``[replicate, ...]``, each from whole groups drawn with replacement.
+
+    Raises:
+        StatisticsError: fewer than two groups.
+
+    >>> low, high = replicate_interval(1.0, [0.9, 1.1, 1.0, 1.0], groups=10)
+    >>> bool(low < 1.0 < high)
+    True
+    """
+    if groups < 2:
+        raise StatisticsError(f"a bootstrap over groups needs two groups or more, got {groups}")
+    return _student(np.asarray(estimate), np.asarray(replicates), (1 + level) / 2, groups, groups, False)
+
+
 def _chunked(statistic: Callable[[Array], Array], draws: Array, index: Array) -> Array:
     size = max(1, CHUNK // index.size)
     parts = [

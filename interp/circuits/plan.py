@@ -1,0 +1,115 @@
+"""How much is held in memory at once, planned before the first pass."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..errors import TooLargeError
+from ..store import size_text
+from .contract import Chunks
+from .graph import Graph
+from .pairs import Pairs
+
+if TYPE_CHECKING:
+    from ..models import Model
+
+# Rows of more tokens gain nothing on a CPU and leave its caches.
+CPU_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one step of an attribution holds: pairs, gradient rows per pair, target heads, columns; and the bytes.
+
+    ``peak`` is an estimate from above of what comes on top of the model's weights.
+    """
+
+    pairs: int
+    steps: int
+    heads: int
+    columns: int
+    peak: int
+    max_bytes: int
+
+    @property
+    def chunks(self) -> Chunks:
+        """The part that contraction needs."""
+        return Chunks(self.heads, self.columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Bytes per unit, from the model's sizes and the longest prompt."""
+
+    row: int  # a row with its graph
+    kept: int  # a pair's node values, clean and ablated
+    source: int  # a pair's difference at every source, per column
+    target: int  # one target's gradient in the stream, per row and column, with what its norm needs
+    out: int  # a pair's scores
+    columns: int
+
+    def peak(self, pairs: int, steps: int, heads: int, columns: int) -> int:
+        """What a step holds: the graph first, then, when it is gone, the buffers of the contraction."""
+        rows = pairs * steps
+        kept = pairs * (self.kept + 2 * self.out)
+        graph = rows * self.row
+        gradients = rows * self.row // 3
+        buffers = pairs * columns * 2 * self.source + heads * rows * columns * self.target
+        return kept + max(graph, gradients + buffers)
+
+
+def sizes_of(model: Model, graph: Graph, columns: int) -> Sizes:
+    """Bytes per unit of this model at this width, counted generously."""
+    s = model.sizes
+    item = max(4, model.dtype.itemsize)
+    heads, kv = s.n_heads * s.d_head, s.n_kv_heads * s.d_head
+    per_token = s.n_layers * (12 * s.d_model + 4 * (heads + kv) + 6 * s.d_mlp + s.n_heads * columns)
+    row = item * (columns * (per_token + 4 * s.d_model) + 4 * s.d_vocab)
+    kept = 2 * item * columns * (s.n_layers * (heads + s.d_model) + s.d_model)
+    source = item * len(graph.sources) * s.d_model
+    return Sizes(row, kept, source, 4 * item * s.d_model, item * len(graph.sources) * len(graph.targets), columns)
+
+
+def make_plan(model: Model, graph: Graph, pairs: Pairs, n_steps: int, max_bytes: int | None = None) -> Plan:
+    """The largest pieces that fit: first fewer pairs at once, then fewer steps, target heads and columns.
+
+    Raises:
+        TooLargeError: one pair, one step, one head and one column do not fit.
+    """
+    width = int(max(pairs.clean.lengths.max(), pairs.corrupted.lengths.max()))
+    size = sizes_of(model, graph, width)
+    limit = auto_bytes(model) if max_bytes is None else max_bytes
+    widest = max(graph.heads.values())
+    # On a CPU the product of rows and columns is bounded as well; steps stay together, so that they are averaged first.
+    cap = max(1, CPU_TOKENS // width) if model.device.type == "cpu" else 1 << 30
+    pieces = [min(len(pairs), max(1, cap // n_steps)), n_steps, widest, width]
+    for i, least in enumerate((1, 1, 1, 1)):
+        while size.peak(*pieces) > limit and pieces[i] > least:
+            pieces[i] = max(least, pieces[i] // 2)
+    # What was halved one time too often is given back.
+    for i, most in enumerate((min(len(pairs), max(1, cap // pieces[1])), n_steps, widest, width)):
+        while pieces[i] < most and size.peak(*(p + (j == i) for j, p in enumerate(pieces))) <= limit:
+            pieces[i] += 1
+    peak = size.peak(*pieces)
+    if peak > limit:
+        raise TooLargeError(
+            f"one pair of {width} tokens takes {size_text(peak)} on {model.id!r}, but max_bytes is {size_text(limit)}; "
+            "give more, or shorter prompts"
+        )
+    return Plan(*pieces, peak=peak, max_bytes=limit)
+
+
+def auto_bytes(model: Model) -> int:
+    """Half of what is free on a GPU; on a CPU a quarter, and no more than 2 GiB."""
+    if model.device.type == "cuda":
+        return torch.cuda.mem_get_info(model.device)[0] // 2
+    import psutil
+
+    return min(2 << 30, psutil.virtual_memory().available // 4)
