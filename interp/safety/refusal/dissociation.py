@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ OWNER = {ANSWER: HARM, REFUSAL_POST: REFUSAL, REFUSAL_INST: HARM}
 DOSES = (0.5, 1.0, 1.5, 2.0, 3.0)
 MOST_DEPTHS = 8
 """Depths at which steering is tried, at most."""
+LATEST = 0.8
+"""Share of the layers that are tried: a vector behind the last ones writes the answer itself (arXiv 2406.11717)."""
 ENOUGH = 0.95
 """The dose that is chosen is the smallest that moves so much of what the best one does."""
 
@@ -160,6 +163,7 @@ def mean_moved(moved: Float[np.ndarray, " prompt"], groups: Array, settings: Set
 
 
 def _spread(layers: int) -> list[int]:
-    """At most `MOST_DEPTHS` layers, evenly spread."""
-    count = min(layers, MOST_DEPTHS)
-    return sorted({round(i * (layers - 1) / max(count - 1, 1)) for i in range(count)})
+    """At most `MOST_DEPTHS` layers, evenly spread over those that are early enough."""
+    legal = max(1, math.ceil(LATEST * layers))
+    count = min(legal, MOST_DEPTHS)
+    return sorted({round(i * (legal - 1) / max(count - 1, 1)) for i in range(count)})

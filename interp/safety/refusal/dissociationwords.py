@@ -80,9 +80,9 @@ def lead(found: Dissociation, outcome: str, first: str, other: str, settings: Se
     return mean_moved((a.moved - b.moved).mean(0), found.outcomes[outcome].groups, settings)
 
 
-def best_rows(rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
+def best_rows(rows: Sequence[Mapping[Any, Any]]) -> dict[tuple[str, str], Mapping[Any, Any]]:
     """The row of each outcome and direction at the depth where it does most."""
-    out: dict[tuple[str, str], Row] = {}
+    out: dict[tuple[str, str], Mapping[Any, Any]] = {}
     for row in rows:
         key = (row["outcome"], row["direction"])
         if key not in out or row["effect"] > out[key]["effect"]:
