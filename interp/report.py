@@ -403,7 +403,8 @@ def _formatter(values: Iterable[Any]) -> Any:
         if isinstance(value, bool):
             return "yes" if value else "no"
         if isinstance(value, float):
-            return format(value, style)
+            text = format(value, style)
+            return text.removeprefix("-") if float(text) == 0 else text  # no minus before nothing but zeros
         text = json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 

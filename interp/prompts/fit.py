@@ -24,8 +24,9 @@ def check_fits(prompts: PromptSet, n_ctx: int) -> None:
         i = int(prompts.lengths.argmax())
         raise PromptTooLongError(
             f"{long} of {len(prompts)} prompts {'is' if long == 1 else 'are'} longer than the context of {n_ctx} "
-            f"tokens; the longest is {prompts.ids[i]!r} with {prompts.lengths[i]}. Options: truncate='left' "
-            "(keep the end), truncate='right' (keep the start), or drop_long=True (leave them out)"
+            f"tokens; the longest is {prompts.ids[i]!r} with {prompts.lengths[i]}. Shorten them, or use "
+            "truncate='left' (keep the end), truncate='right' (keep the start), or drop_long=True (leave them out); in "
+            "the shell, where a command has these options, --truncate left, --truncate right or --drop-long"
         )
 
 

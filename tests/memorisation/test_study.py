@@ -13,6 +13,7 @@ from interp.memorisation import load_records
 from interp.memorisation.claims import claims, headline
 from interp.memorisation.project_out import headline as project_out_headline
 from interp.memorisation.signature.contrasts import contrast
+from interp.memorisation.signature.findings import warnings_of
 from interp.memorisation.study import memorisation
 from interp.provenance import Provenance
 from interp.report import Report
@@ -319,6 +320,12 @@ def test_recital_is_tested_on_the_gap_between_twins():
     other = recall_of(*rows, gaps=[(8, 0.3, 0.01, 7)], twins=False)
     assert recited(other)["verdict"] == "not recited more than untrained records"
     assert recited(other)["null"] == "untrained records: 10 %"
+
+
+def test_few_groups_without_permutations_have_no_p():
+    bare = cell(groups=6) | {"p_max": None, "p_family": None, "min_p": 1.0}
+    assert "intervals are rough." in warnings_of([bare])[0]
+    assert "no p-value there can be below 0.016" in warnings_of([cell(groups=6, min_p=0.0156)])[0]
 
 
 def test_only_doses_that_were_analysed_are_quoted():

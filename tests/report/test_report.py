@@ -218,6 +218,12 @@ def test_table_aligns_and_joins_intervals():
     assert "... and 1 more rows" in made.table(max_rows=1)
 
 
+def test_table_has_no_minus_before_zeros():
+    made = make([{"a": -0.0004, "b": -0.5}, {"a": -0.25, "b": -0.0}])
+    assert made.table().splitlines()[1:] == ["-0.0004  -0.500", "  -0.25   0.000"]
+    assert make([{"a": -0.25, "a_lo": -0.5, "a_hi": -0.0}]).table().splitlines()[1] == "-0.250 [-0.500, 0.000]"
+
+
 def test_table_never_breaks_a_line_and_survives_nothing():
     assert make().table() == "(no rows)"
     assert make([{}]).table() == "(no rows)"

@@ -87,7 +87,7 @@ def power_sentence(cells: Sequence[Cell]) -> str:
         worst = min(few, key=lambda c: c["min_p"])
         return f"nothing could have been found: with {worst['groups']} groups no p-value is below {worst['min_p']:.2g}"
     parts = [f"with {c['units']} {c['unit']} an AUC of {c['detectable']:.2f}" for c in _by_power(able)]
-    return f"{', '.join(parts)} would have been found 4 times in 5"
+    return f"{listed(parts)} would have been found 4 times in 5"
 
 
 def place(cell: Cell) -> str:
@@ -102,9 +102,10 @@ def warnings_of(cells: Sequence[Cell]) -> list[str]:
     few = [c for c in cells if c["groups"] < 10]
     if few:
         worst = min(few, key=lambda c: c["groups"])
+        least = "" if worst["p_max"] is None else f", and no p-value there can be below {worst['min_p']:.2g}"
         out.append(
             f"Few groups in {len(few)} of {len(cells)} parts of the table (down to {worst['groups']}): intervals are "
-            f"rough, and no p-value there can be below {worst['min_p']:.2g}."
+            f"rough{least}."
         )
     for c in cells:
         for control, name in (("untrained", "An untrained model"), ("never", "The never-trained model")):
