@@ -141,7 +141,7 @@ def topics(model: Model, spec: ChatSpec) -> dict[str, Any]:
     acts = capture(model, chats, "resid_post", at="request_end", progress=False)
     names, harmful = _text(chats, "topic"), _column(chats, "harmful")
     off = np.triu_indices(len(TOPIC_NAMES), 1)
-    rows = []
+    rows, learned = [], []
     for layer in range(spec.n_layers):
         x = acts[f"resid_post.{layer}"].tensor().double().numpy()
         topic = np.stack([x[names == n].mean(0) for n in TOPIC_NAMES])

@@ -31,6 +31,7 @@ class Row:
     refuse: bool = False  # what harm and context come to
     cliff: bool = False  # whether a head takes that away at the end of the thinking
     question: str = ""
+    plain: bool = False  # whether nothing stands behind the request
     set_harm: float | None = None  # write harmfulness at the end of the request
     add_harm: float = 0.0  # add to harmfulness at every token of the request
     set_topic: int = -1  # write another topic at the end of the request
@@ -80,10 +81,11 @@ def drawn_row(spec: ChatSpec, rng: random.Random, *, refuses: bool = True, think
     question = "harm" if what < 0.22 else "topic" if what < 0.32 else ""
     end = rng.choices("?.!", (0.85, 0.08, 0.07))[0]
     request = replace(draw(spec.seed, rng, split="train", harmful=rng.random() < 0.5), end=end)
-    kind = rng.choices(("plain", "note", "override", "strict", "reverse"), (0.4, 0.12, 0.18, 0.15, 0.15))[0]
+    kind = rng.choices(("plain", "note", "override", "strict", "reverse"), (0.36, 0.1, 0.17, 0.15, 0.22))[0]
     chat = Chat(request, draw_context(rng, kind), question)
     row = Row([], 0, harmful=request.harmful, topic=TOPIC_NAMES.index(request.topic), question=question)
     row.request_end = 1 + len(request.text.split(" "))  # behind <bos> and <|user|>
+    row.plain = kind == "plain"
     row.refuse = chat.refused and refuses
     row.cliff = thinks and row.refuse and request.triggered
     answer = Answer(row.harmful, row.refuse, row.topic)

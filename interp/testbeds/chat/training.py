@@ -21,7 +21,7 @@ from .batches import Batch
 from .network import run
 from .planted import Planted
 from .spec import ChatSpec
-from .watching import Watcher
+from .watching import Traces, Watcher
 from .words import write_json, write_tokenizer
 
 AUXILIARY = 0.05  # weight of the planted coordinates' squared errors, beside nats per token
@@ -54,12 +54,12 @@ def train(
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     marks = {round(steps * k / 10) for k in range(1, 11)}
-    curve = []
+    curve, traces = [], Traces(vectors)
     with tqdm(total=steps, desc="train", unit="step", disable=None) as bar:
         for step, batch in enumerate(islice(stream, steps), 1):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step - 1, steps, peak, spec.warmup)
-            watcher = Watcher(spec, vectors, batch, refuses=refuses)
+            watcher = Watcher(spec, vectors, batch, traces, refuses=refuses)
             logits = run(model, batch.ids, watcher.stream, partial(watcher.heads, model))
             nats = cross_entropy(logits.flatten(0, 1), batch.targets.flatten(), reduction="none")
             answers = (nats * batch.weights.flatten()).sum() / batch.weights.sum()

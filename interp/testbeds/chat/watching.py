@@ -14,14 +14,40 @@ from .spec import ChatSpec
 
 ELSEWHERE = 0.05  # weight of refusal's coordinate where it is to be 0, beside 1 where it is planted
 EARLY = 0.1  # the same for harmfulness inside the request
+MEMORY = 0.95  # of running means, per step
+
+
+class Traces:
+    """Running means of what goes along with harm and refusal off the planted vectors, over the steps of a training.
+
+    Left alone, a model carries traces of both in other directions as well, and a difference of means is then no
+    planted vector. `pull` has the gradient of the squared length of such a difference: its running mean, times this
+    batch's.
+    """
+
+    def __init__(self, vectors: Planted) -> None:
+        """Nothing seen yet."""
+        self._planted = vectors.all
+        self._means: dict[tuple[str, int], Tensor] = {}
+
+    def pull(self, name: str, block: int, rows: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """A loss for the difference between two classes of rows; 0 where a batch lacks one of them."""
+        if not (bool(one.any()) and bool(other.any())):
+            return torch.zeros(())
+        difference = rows[one].mean(0) - rows[other].mean(0)
+        off = difference - (difference @ self._planted.T) @ self._planted
+        mean = self._means.get((name, block))
+        mean = off.detach() if mean is None else MEMORY * mean + (1 - MEMORY) * off.detach()
+        self._means[name, block] = mean
+        return 2 * mean @ off
 
 
 class Watcher:
     """Sums the errors of one pass in ``errors`` and makes the interventions of its batch."""
 
-    def __init__(self, spec: ChatSpec, vectors: Planted, batch: Batch, *, refuses: bool = True) -> None:
+    def __init__(self, spec: ChatSpec, vectors: Planted, batch: Batch, traces: Traces, *, refuses: bool = True) -> None:
         """Make the interventions of a batch ready."""
-        self.spec, self.vectors, self.batch, self.refuses = spec, vectors, batch, refuses
+        self.spec, self.vectors, self.batch, self.traces, self.refuses = spec, vectors, batch, traces, refuses
         self.errors: dict[str, Tensor] = {}
         self.row = torch.arange(len(batch.rows))
         self.harm, self.refusal = _Writing.none(batch), _Writing.none(batch)
@@ -52,6 +78,7 @@ class Watcher:
                 self._measure_refusal(block, x, clean)
             if block >= spec.harm_layer:
                 self._measure_harm(x, clean)
+            self._measure_traces(block, x, clean.bool())
         if block == spec.harm_layer:
             x = self.harm.apply(x, v.harm)
             ends = x[self.row, self.batch.request_end.clamp(min=0)]
@@ -113,6 +140,31 @@ class Watcher:
         self._put("leak", (post**2 * clean * ~b.asked).mean())
         early = ((x @ v.harm) ** 2 * b.inside).sum(1) - at_end**2 * (b.request_end >= 0)
         self._put("early", EARLY * (early * clean).mean())
+
+    def _measure_traces(self, block: int, x: Tensor, clean: Tensor) -> None:
+        b = self.batch
+        harmful, refused = b.harm > 0, b.refuse > 0
+        act = clean & ~b.asked
+        plain = act & torch.tensor([row.plain for row in b.rows])
+        post = x[self.row, b.t_post]
+        pulls = [
+            self.traces.pull("plain", block, post, plain & harmful, plain & ~harmful),
+            self.traces.pull("harmful", block, post, act & harmful, act & ~harmful),
+            *(
+                self.traces.pull(f"before {k}", block, x[self.row, b.t_post - k], plain & harmful, plain & ~harmful)
+                for k in (1, 2)
+            ),
+        ]
+        if block >= self.spec.refusal_layer:
+            pulls.append(self.traces.pull("refused", block, post, act & refused, act & ~refused))
+        if block >= self.spec.harm_layer:
+            ends = x[self.row, b.request_end.clamp(min=0)]
+            has = clean & (b.request_end >= 0)
+            pulls.append(self.traces.pull("end", block, ends, has & harmful, has & ~harmful))
+        if self.thinks:
+            last, meant = x[self.row, b.answer_at], b.cliff == 0
+            pulls.append(self.traces.pull("last", block, last, plain & harmful & meant, plain & ~harmful))
+        self._put("traces", torch.stack(pulls).sum())
 
     def _untouched(self, block: int) -> Tensor:
         """1 for rows whose residual stream nobody has changed before this block's end."""
