@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from .layers import accuracy_by_layer
     from .project_out import project_out_by_depth
     from .recall import dose_response
+    from .removal import effects_beside_controls
     from .signature import signature_by_depth
     from .signature_doses import signature_by_dose
+    from .steering import steering_dose_response
     from .tables import Table, table
     from .themes import Theme, get_theme
     from .training import recall_over_training
@@ -32,6 +34,7 @@ _HOME = {
     "Theme": "themes",
     "accuracy_by_layer": "layers",
     "dose_response": "recall",
+    "effects_beside_controls": "removal",
     "erasure_verdicts": "erasure",
     "export": "export",
     "figure": "gallery",
@@ -45,6 +48,7 @@ _HOME = {
     "refusal_trajectory": "cliff",
     "signature_by_depth": "signature",
     "signature_by_dose": "signature_doses",
+    "steering_dose_response": "steering",
     "table": "tables",
     "transfer_by_depth": "transfer",
     "write_html": "html",
@@ -55,6 +59,7 @@ __all__ = [
     "Theme",
     "accuracy_by_layer",
     "dose_response",
+    "effects_beside_controls",
     "erasure_verdicts",
     "export",
     "figure",
@@ -68,6 +73,7 @@ __all__ = [
     "refusal_trajectory",
     "signature_by_depth",
     "signature_by_dose",
+    "steering_dose_response",
     "table",
     "transfer_by_depth",
     "write_html",

@@ -16,8 +16,10 @@ from .heads import head_grid
 from .layers import METRICS, accuracy_by_layer
 from .project_out import project_out_by_depth
 from .recall import dose_response
+from .removal import effects_beside_controls
 from .signature import signature_by_depth
 from .signature_doses import signature_by_dose
+from .steering import steering_dose_response
 from .themes import Theme
 from .training import recall_over_training
 from .transfer import transfer_by_depth
@@ -83,6 +85,14 @@ def _cliff_ablation(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Lowest heads taken out", heads_against_random(report, theme=theme))
 
 
+def _steering(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Dose and response", steering_dose_response(report, theme=theme))
+
+
+def _beside_controls(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Beside controls", effects_beside_controls(report, theme=theme))
+
+
 # Kind of report -> its figures, the main one first.
 FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "probe": _probe,
@@ -93,6 +103,9 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "project-out": _project_out,
     "erasure": _erasure,
     "curve": _curve,
+    "steering": _steering,
+    "ablation": _beside_controls,
+    "side-effects": _beside_controls,
     "cliff": _cliff,
     "cliff-heads": _cliff_heads,
     "cliff-ablation": _cliff_ablation,

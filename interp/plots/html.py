@@ -40,6 +40,7 @@ def write_html(
     tables: Sequence[Table] | None = None,
     interactive: bool = False,
     title: str | None = None,
+    lead: bool = False,
 ) -> Path:
     """Write one report, or several, as one HTML file: headline, warnings, figures, tables, nulls, provenance, command.
 
@@ -49,7 +50,8 @@ def write_html(
     it shows the columns that matter and, folded away, all of them.
 
     Several reports are sections of one page, in their order; a summary (a report of kind ``"memorisation"``) opens it.
-    ``title`` replaces that of the first.
+    ``title`` replaces that of the first. ``lead`` opens the page with the first report's headline where there is no
+    summary.
 
     Raises:
         ReportError: no report, or ``figures`` or ``tables`` for several; a figure cannot be drawn without a browser
@@ -64,7 +66,7 @@ def write_html(
     sections = [section(report, n, figures, tables, interactive) for n, report in enumerate(several)]
     page = _environment().get_template("report.html.j2").render(
         title=title or several[0].title,
-        lead=several[0] if len(several) == 1 or several[0].kind == SUMMARY else None,
+        lead=several[0] if lead or len(several) == 1 or several[0].kind == SUMMARY else None,
         sections=_said_once(sections),
         warnings=_warnings(several),
         sources=[(label, _values(several, name)) for name, label in _SOURCES],

@@ -28,10 +28,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class FittedCondition:
-    """A condition with its threshold, and the report on it: a row for the calibration prompts, and one for others."""
+    """A condition with its threshold, and the report on it: a row for the calibration prompts, and one for others.
+
+    There is no report on a threshold that was given.
+    """
 
     condition: Condition
-    report: Report
+    report: Report | None
 
 
 def fit_condition(
@@ -50,11 +53,13 @@ def fit_condition(
     seed: int = 0,
     command: str | None = None,
 ) -> FittedCondition:
-    """The lowest threshold that opens for at most a share ``fpr`` of new prompts labelled 0.
+    """A threshold that opens for at most a share ``fpr`` of new prompts labelled 0.
 
     ``calibration`` has labels 1 (the condition should be met) and 0. Of n prompts labelled 0, the cosine of rank
     ``ceil((1 - fpr) (n + 1))`` is exceeded by a new one of the same kind with probability at most ``fpr``, which needs
-    ``n >= 1/fpr - 1``. What is measured on ``calibration`` itself is flattered; ``test`` says what it is worth.
+    ``n >= 1/fpr - 1``. Where all but a share ``fpr`` of the prompts labelled 1 lie above that, the threshold is half
+    way to them, so that text of neither kind is not let in for being a little unlike the prompts labelled 0. What is
+    measured on ``calibration`` itself is flattered; ``test`` says what it is worth.
 
     Args:
         centred: take the mean of the two classes' means off activations before the cosine. Without it, cosines of all
@@ -74,7 +79,8 @@ def fit_condition(
     >>> read = interp.capture(model, prompts, "resid_post.0", at="last")["resid_post.0"].tensor()
     >>> towards = read[:3].mean(0) - read[3:].mean(0)
     >>> made = interp.Direction.of(towards, "resid_post.0", "last", "by hand", model.provenance())
-    >>> fit_condition(model, prompts, made, fpr=0.25).report.column("prompts")
+    >>> report = fit_condition(model, prompts, made, fpr=0.25).report
+    >>> report is not None and report.column("prompts")
     ('calibration',)
     """
     if not 0 < fpr < 1:
@@ -99,8 +105,9 @@ def fit_condition(
             f"{len(low)} prompts labelled 0 cannot promise a share of {fpr:g} of false alarms; {math.ceil(1 / fpr) - 1}"
             " or more are needed"
         )
-    # Open from the next number above the cosine of that rank.
-    condition = Condition.on(direction, float(np.nextafter(low[rank - 1], 2)), site=where, mark=which, offset=middle)
+    bound, high = float(np.nextafter(low[rank - 1], 2)), float(np.quantile(cosine[truth], fpr))
+    threshold = max(bound, (bound + high) / 2)
+    condition = Condition.on(direction, threshold, site=where, mark=which, offset=middle)
     boot: dict[str, Any] = {"level": level, "replicates": bootstrap, "seed": seed}
     table = [{"prompts": "calibration", **_rates(cosine, truth, condition.threshold, calibration, boot)}]
     if test is not None:

@@ -188,6 +188,7 @@ def steer_dose_response(
     boot: dict[str, Any] = {"level": level, "replicates": bootstrap, "seed": seed}
     table = _rows(doses, base, scores, groups, beyond, costs, measured, how, alpha, kl_limit, boot)
     opened = None if condition is None else _share_open(model, prompts, how)
+    let_in = None if condition is None or neutral is None else _share_open(model, neutral, how)
     source = prompts.source
     provenance = model.provenance(
         prompts=prompts.hash, seed=seed, command=command, bos=source.bos_summary, tokenizer=source.tokenizer,
@@ -197,8 +198,9 @@ def steer_dose_response(
         "metric": measured.name, "metric_unit": measured.unit, "signed": measured.signed, "direction": str(direction),
         "sites": [str(s) for s in how.sites], "at": list(at) if isinstance(at, tuple) else at, "when": when,
         "coeff_unit": unit, "length": how.length, "condition": None if condition is None else str(condition),
-        "condition_met": opened, "n_random": n_random, "random": random, "min_p": beyond.min_p,
-        "min_p_prompts": beyond.min_p_prompts, "alpha": alpha, "kl_limit": kl_limit, "ci_level": level,
+        "condition_met": opened, "condition_met_neutral": let_in, "n_random": n_random, "random": random,
+        "min_p": beyond.min_p, "min_p_prompts": beyond.min_p_prompts, "alpha": alpha, "kl_limit": kl_limit,
+        "ci_level": level,
         "prompts": len(prompts), "groups": len(np.unique(groups)), "neutral": 0 if neutral is None else len(neutral),
         "random_curves": np.concatenate([np.zeros((n_random, 1)), (others - base).mean(-1)], axis=1)[
             :, np.argsort([0.0, *moved])

@@ -51,7 +51,14 @@ def steering_warnings(rows: Sequence[Row], meta: Row) -> list[str]:
         found.append("No neutral text was given, so what steering costs elsewhere is not known.")
     met = meta.get("condition_met")
     if met is not None and not 0 < met < 1:
-        found.append(f"{'Every' if met else 'No'} prompt meets the condition: it tells none of them from the others.")
+        found.append(
+            "Every prompt meets the condition, so nothing here shows whom it leaves alone."
+            if met
+            else "No prompt meets the condition, so none was steered."
+        )
+    let_in = meta.get("condition_met_neutral")
+    if let_in:
+        found.append(f"{100 * let_in:.0f} % of the neutral texts meet the condition, and are steered, too.")
     return found
 
 
