@@ -13,6 +13,7 @@ from .erase import Erase
 from .inject import Inject
 from .memorisation import Memorisation
 from .probes import Probe
+from .steer import Steer
 from .stores import Capture, Show, Verify
 from .testbeds import Testbed
 
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "memorisation": Memorisation,
     "erase": Erase,
     "inject": Inject,
+    "steer": Steer,
     "cliff": Cliff,
     "capture": Capture,
     "verify": Verify,
