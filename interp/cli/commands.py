@@ -13,6 +13,7 @@ from .erase import Erase
 from .inject import Inject
 from .memorisation import Memorisation
 from .probes import Probe
+from .spread import Spread
 from .steer import Steer
 from .stores import Capture, Show, Verify
 from .testbeds import Testbed
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inject": Inject,
     "steer": Steer,
     "cliff": Cliff,
+    "spread": Spread,
     "capture": Capture,
     "verify": Verify,
     "show": Show,

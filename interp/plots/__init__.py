@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .signature import signature_by_depth
     from .signature_doses import signature_by_dose
     from .steering import steering_dose_response
+    from .spread import domain_tables, likeness_against_loss
     from .tables import Table, table
     from .themes import Theme, get_theme
     from .training import recall_over_training
@@ -33,6 +34,7 @@ _HOME = {
     "Table": "tables",
     "Theme": "themes",
     "accuracy_by_layer": "layers",
+    "domain_tables": "spread",
     "dose_response": "recall",
     "effects_beside_controls": "removal",
     "erasure_verdicts": "erasure",
@@ -43,6 +45,7 @@ _HOME = {
     "get_theme": "themes",
     "head_grid": "heads",
     "heads_against_random": "ablation",
+    "likeness_against_loss": "spread",
     "project_out_by_depth": "project_out",
     "recall_over_training": "training",
     "refusal_trajectory": "cliff",
@@ -58,6 +61,7 @@ __all__ = [
     "Table",
     "Theme",
     "accuracy_by_layer",
+    "domain_tables",
     "dose_response",
     "effects_beside_controls",
     "erasure_verdicts",
@@ -68,6 +72,7 @@ __all__ = [
     "get_theme",
     "head_grid",
     "heads_against_random",
+    "likeness_against_loss",
     "project_out_by_depth",
     "recall_over_training",
     "refusal_trajectory",

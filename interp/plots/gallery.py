@@ -20,6 +20,7 @@ from .removal import effects_beside_controls
 from .signature import signature_by_depth
 from .signature_doses import signature_by_dose
 from .steering import steering_dose_response
+from .spread import domain_tables, likeness_against_loss
 from .themes import Theme
 from .training import recall_over_training
 from .transfer import transfer_by_depth
@@ -93,6 +94,14 @@ def _beside_controls(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Beside controls", effects_beside_controls(report, theme=theme))
 
 
+def _spread(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Domains", domain_tables(report, theme=theme))
+
+
+def _spread_pairs(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Pairs", likeness_against_loss(report, theme=theme))
+
+
 # Kind of report -> its figures, the main one first.
 FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "probe": _probe,
@@ -109,6 +118,8 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "cliff": _cliff,
     "cliff-heads": _cliff_heads,
     "cliff-ablation": _cliff_ablation,
+    "spread": _spread,
+    "spread-pairs": _spread_pairs,
 }
 
 

@@ -30,6 +30,8 @@ _HOME = {
     "cliff-heads": "cliff",
     "cliff-ablation": "cliff",
     "cliff-judge": "cliff",
+    "spread": "spread",
+    "spread-pairs": "spread",
 }
 
 __all__ = ["Note", "caption", "explanations", "how_to_read"]

@@ -1,0 +1,3 @@
+"""Does unlearning refusal in one domain spread to those that a model represents alike?"""
+
+from __future__ import annotations
