@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .ablation import heads_against_random
+    from .belief_map import belief_map, beliefs_by_category
+    from .beliefs import beliefs_by_depth, effects_by_depth
     from .cliff import refusal_trajectory
     from .erasure import erasure_verdicts
     from .export import export
     from .gallery import figure, figures
     from .gap import gap_by_depth
+    from .guard import guard_roc
     from .heads import head_grid
     from .html import write_html
+    from .inversion import dissociation, steered_answers
     from .layers import accuracy_by_layer
     from .project_out import project_out_by_depth
+    from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
     from .recall import dose_response
     from .removal import effects_beside_controls
     from .signature import signature_by_depth
@@ -34,15 +39,23 @@ _HOME = {
     "Table": "tables",
     "Theme": "themes",
     "accuracy_by_layer": "layers",
+    "belief_map": "belief_map",
+    "beliefs_by_category": "belief_map",
+    "beliefs_by_checkpoint": "quadrants",
+    "beliefs_by_depth": "beliefs",
+    "beliefs_by_quadrant": "quadrants",
+    "dissociation": "inversion",
     "domain_tables": "spread",
     "dose_response": "recall",
     "effects_beside_controls": "removal",
+    "effects_by_depth": "beliefs",
     "erasure_verdicts": "erasure",
     "export": "export",
     "figure": "gallery",
     "figures": "gallery",
     "gap_by_depth": "gap",
     "get_theme": "themes",
+    "guard_roc": "guard",
     "head_grid": "heads",
     "heads_against_random": "ablation",
     "likeness_against_loss": "spread",
@@ -51,6 +64,7 @@ _HOME = {
     "refusal_trajectory": "cliff",
     "signature_by_depth": "signature",
     "signature_by_dose": "signature_doses",
+    "steered_answers": "inversion",
     "steering_dose_response": "steering",
     "table": "tables",
     "transfer_by_depth": "transfer",
@@ -61,15 +75,23 @@ __all__ = [
     "Table",
     "Theme",
     "accuracy_by_layer",
+    "belief_map",
+    "beliefs_by_category",
+    "beliefs_by_checkpoint",
+    "beliefs_by_depth",
+    "beliefs_by_quadrant",
+    "dissociation",
     "domain_tables",
     "dose_response",
     "effects_beside_controls",
+    "effects_by_depth",
     "erasure_verdicts",
     "export",
     "figure",
     "figures",
     "gap_by_depth",
     "get_theme",
+    "guard_roc",
     "head_grid",
     "heads_against_random",
     "likeness_against_loss",
@@ -78,6 +100,7 @@ __all__ = [
     "refusal_trajectory",
     "signature_by_depth",
     "signature_by_dose",
+    "steered_answers",
     "steering_dose_response",
     "table",
     "transfer_by_depth",

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 from ..errors import ReportError
 from ..report import Report
 from .ablation import heads_against_random
+from .belief_map import belief_map, beliefs_by_category
+from .beliefs import beliefs_by_depth, effects_by_depth
 from .cliff import refusal_trajectory
 from .erasure import erasure_verdicts
 from .gap import gap_by_depth
+from .guard import guard_roc
 from .heads import head_grid
+from .inversion import dissociation, steered_answers
 from .layers import METRICS, accuracy_by_layer
 from .project_out import project_out_by_depth
+from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
 from .recall import dose_response
 from .removal import effects_beside_controls
 from .signature import signature_by_depth
@@ -94,6 +99,46 @@ def _beside_controls(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Beside controls", effects_beside_controls(report, theme=theme))
 
 
+def _beliefs(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    there = {row.get("reading") for row in report.rows}
+    for name, readings in (
+        ("Told apart, by depth", ("plain",)), ("Off the diagonal, by depth", ("off-diagonal",)),
+        ("Each with the other held fixed", ("harm", "refusal")),
+    ):  # fmt: skip
+        if there & set(readings):
+            yield Picture(name, beliefs_by_depth(report, readings, theme))
+
+
+def _effects(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("What the belief owes to each", effects_by_depth(report, theme))
+
+
+def _quadrants(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Beliefs by quadrant", beliefs_by_quadrant(report, theme))
+
+
+def _belief_map(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Belief map", belief_map(report, theme))
+    if report.meta.get("cells"):
+        yield Picture("Beliefs by category", beliefs_by_category(report, theme))
+
+
+def _inversion(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Steering, dose by dose", steered_answers(report, theme))
+
+
+def _dissociation(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("What each direction moves", dissociation(report, theme))
+
+
+def _guard(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Guard", guard_roc(report, theme))
+
+
+def _checkpoints(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Beliefs in both checkpoints", beliefs_by_checkpoint(report, theme))
+
+
 def _spread(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Domains", domain_tables(report, theme=theme))
 
@@ -112,6 +157,14 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "project-out": _project_out,
     "erasure": _erasure,
     "curve": _curve,
+    "beliefs": _beliefs,
+    "belief-regression": _effects,
+    "quadrants": _quadrants,
+    "belief-map": _belief_map,
+    "inversion": _inversion,
+    "dissociation": _dissociation,
+    "guard": _guard,
+    "checkpoints": _checkpoints,
     "steering": _steering,
     "ablation": _beside_controls,
     "side-effects": _beside_controls,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ReportError
 from ..report import Report, write_atomic
 from .interactive import interactive_div, plotly_js
-from .sections import SUMMARY, Section, section
+from .sections import SUMMARIES, Section, section
 from .static.style import plain
 from .tables import Table
 from .themes import DARK, PALETTE
@@ -49,9 +49,9 @@ def write_html(
     ``figures`` the page shows those of the report's kind, drawn for wide pages and for phones; without ``tables``
     it shows the columns that matter and, folded away, all of them.
 
-    Several reports are sections of one page, in their order; a summary (a report of kind ``"memorisation"``) opens it.
-    ``title`` replaces that of the first. ``lead`` opens the page with the first report's headline where there is no
-    summary.
+    Several reports are sections of one page, in their order; a summary (of kind ``"memorisation"`` or ``"refusal"``)
+    opens it. ``title`` replaces that of the first. ``lead`` opens the page with the first report's headline where there
+    is no summary.
 
     Raises:
         ReportError: no report, or ``figures`` or ``tables`` for several; a figure cannot be drawn without a browser
@@ -62,17 +62,17 @@ def write_html(
         raise ReportError("write_html needs at least one report")
     if len(several) > 1 and (figures is not None or tables is not None):
         raise ReportError("figures and tables of one's own are for a page of a single report")
-    several.sort(key=lambda report: report.kind != SUMMARY)
+    several.sort(key=lambda report: report.kind not in SUMMARIES)
     sections = [section(report, n, figures, tables, interactive) for n, report in enumerate(several)]
     page = _environment().get_template("report.html.j2").render(
         title=title or several[0].title,
-        lead=several[0] if lead or len(several) == 1 or several[0].kind == SUMMARY else None,
+        lead=several[0] if lead or len(several) == 1 or several[0].kind in SUMMARIES else None,
         sections=_said_once(sections),
         warnings=_warnings(several),
         sources=[(label, _values(several, name)) for name, label in _SOURCES],
         commands=list(dict.fromkeys(r.provenance.command for r in several if r.provenance.command)),
         models=_values(several, "model_id"),
-        summary=several[0].kind == SUMMARY,
+        summary=several[0].kind in SUMMARIES,
         interactive=interactive and any(s.drawings for s in sections),
         plotly_js=plotly_js() if interactive and any(s.drawings for s in sections) else "",
         palettes=_palettes(),

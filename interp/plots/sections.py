@@ -20,7 +20,8 @@ from .words import Note, caption, explanations, how_to_read
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-SUMMARY = "memorisation"  # the kind that lists claims, and opens a page of several reports
+SUMMARIES = ("memorisation", "refusal")  # the kinds that list claims, and open a page of several reports
+_WHOLE = {"signature": "signature-cells", "beliefs": "belief-cells"}  # kinds with a table over all depths
 _PHONE = 400  # CSS pixels
 _ROWS = 40  # of a table that is not behind a click
 _MOST = 200  # of one that is; the rest is in the report's file
@@ -63,7 +64,7 @@ def section(
     return Section(
         report=report,
         drawings=tuple(_drawings(report, number, figures, interactive)),
-        claims=claims(report) if report.kind == SUMMARY and tables is None else (),
+        claims=claims(report) if report.kind in SUMMARIES and tables is None else (),
         tables=tuple(shown),
         folded=tuple(folded),
         notes=tuple(explanations(report)),
@@ -76,11 +77,11 @@ def _tables(report: Report) -> tuple[list[Table], list[Table]]:
     """The tables that are shown, and those behind a click: long ones, and all columns."""
     shown, folded = [], []
     cells = report.meta.get("cells")
-    if report.kind == SUMMARY:
+    if report.kind in SUMMARIES:
         everything = table(report, report.columns, f"All {len(report)} claims, all columns", _MOST)
         return [], [everything] if report.rows else []
-    if report.kind == "signature" and isinstance(cells, list) and cells:
-        whole = dataclasses.replace(report, kind="signature-cells", rows=cells, meta={})
+    if report.kind in _WHOLE and isinstance(cells, list) and cells:
+        whole = dataclasses.replace(report, kind=_WHOLE[report.kind], rows=cells, meta={})
         shown.append(table(whole, title="Over all depths", max_rows=_MOST))
         folded.append(table(report, title="Depth by depth", max_rows=_MOST))
     else:
