@@ -59,7 +59,7 @@ def test_a_few_exposures_are_remembered(model, stories):
 
 @pytest.mark.slow
 def test_the_whole_study_from_one_command(shared, tmp_path, capsys):
-    """What ``docs/methods/injection.md`` tells, at a fifth of its size: some two minutes of one core."""
+    """What ``docs/methods/injection.md`` tells, at a fifth of its size: some four minutes of one core."""
     command = Inject(
         str(shared / "models" / "stories260K"),
         tmp_path,
