@@ -13,6 +13,7 @@ from .erase import Erase
 from .inject import Inject
 from .memorisation import Memorisation
 from .probes import Probe
+from .refusal import Refusal
 from .spread import Spread
 from .steer import Steer
 from .stores import Capture, Show, Verify
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "memorisation": Memorisation,
     "erase": Erase,
     "inject": Inject,
+    "refusal": Refusal,
     "steer": Steer,
     "cliff": Cliff,
     "spread": Spread,

@@ -59,7 +59,9 @@ class Quadrants:
         return not any(c in self.judged for c in OFF)
 
     def warning(self) -> str | None:
-        """What cannot be told apart with these requests, if anything."""
+        """What cannot be told apart with these requests, if anything; nothing where no request is refused."""
+        if not any(self.count(c, True) + self.count(c, False) for c in CELLS if c.endswith("refused")):
+            return None
         counts = ", ".join(f"{self.count(c, True) + self.count(c, False)} {WORDS[c]}" for c in CELLS)
         if self.confounded:
             return (

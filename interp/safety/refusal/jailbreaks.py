@@ -32,7 +32,7 @@ def map_beliefs(reading: Reading, n: int) -> tuple[Array, Array]:
 
 def map_report(
     reading: Reading, requests: Requests, behaviour: Behaviour, title: str, provenance: Any, settings: Settings
-) -> Report | None:
+) -> Report:
     """A row per held-out request; the means by role and category are in ``meta``."""
     harm, refusal = map_beliefs(reading, len(requests))
     rows: list[Row] = []

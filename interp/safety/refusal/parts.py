@@ -72,16 +72,18 @@ def directions_of(reading: Reading, provenance: Provenance) -> dict[str, tuple[D
 def belief_reports(
     reading: Reading, requests: Requests, behaviour: Behaviour, provenance: Provenance, name: str, settings: Settings
 ) -> dict[str, Report]:
-    """Beliefs by depth, the quadrants, what a belief owes to harm and to refusal, and the map."""
-    made = {
-        "beliefs": belief_report(reading, f"What {name} tells apart", provenance, settings.level),
-        "quadrants": quadrant_report(reading, requests, f"Quadrants in {name}", provenance, settings),
-        "regression": regression_report(
-            reading, requests, f"What beliefs in {name} owe to harm and to refusal", provenance, settings
-        ),
-        "belief-map": map_report(reading, requests, behaviour, f"Requests in {name}", provenance, settings),
-    }
-    return {key: report for key, report in made.items() if report is not None}
+    """Beliefs by depth; if the model refuses, quadrants, what a belief owes to harm and to refusal, and the map."""
+    made = {"beliefs": belief_report(reading, f"What {name} tells apart", provenance, settings.level)}
+    if not behaviour.found:
+        return made
+    made["quadrants"] = quadrant_report(reading, requests, f"Quadrants in {name}", provenance, settings)
+    owed = regression_report(
+        reading, requests, f"What beliefs in {name} owe to harm and to refusal", provenance, settings
+    )
+    if owed is not None:
+        made["regression"] = owed
+    made["belief-map"] = map_report(reading, requests, behaviour, f"Requests in {name}", provenance, settings)
+    return made
 
 
 def steering_reports(

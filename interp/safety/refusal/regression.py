@@ -90,9 +90,7 @@ def regression_report(
     )  # fmt: skip
 
 
-def quadrant_report(
-    reading: Reading, requests: Requests, title: str, provenance: Any, settings: Settings
-) -> Report | None:
+def quadrant_report(reading: Reading, requests: Requests, title: str, provenance: Any, settings: Settings) -> Report:
     """A row per mark and cell: the plain belief averaged over depths, and how many prompts lie on the harmful side."""
     rows: list[Row] = []
     axis, held = reading.plain.name, ~reading.quadrants.train
