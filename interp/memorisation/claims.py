@@ -101,8 +101,8 @@ def recall_claims(report: Report, never: Report | None, doses: Sequence[Any] | N
 
 def signature_claims(report: Report) -> list[Row]:
     """Can it be told apart, where, and not where it should not be?"""
-    cells, rows = report.meta["cells"], []
-    first = cells[0]["contrast"]
+    cells, first = report.meta["cells"], report.meta["cells"][0]["contrast"]
+    rows, others = [], []
     for cell in cells:
         placebo, silent = cell["dose"] == 0 and cell["contrast"] == "twins", untested(cell, cell["p_max"])
         if silent is not None:
@@ -118,7 +118,7 @@ def signature_claims(report: Report) -> list[Row]:
         else:
             verdict = f"not found; {power_sentence([cell])}"
         name, luck = "nested_auc" if cell["nested_auc"] is not None else "peak_auc", cell["null_max_auc_95"]
-        rows.append(claim(
+        (rows if cell["contrast"] == first else others).append(claim(
             f"A probe tells {words_of(cell)} apart{place(cell)} (AUC)", cell[name],
             "none" if luck is None else f"permuted labels, best depth: {luck:.2f} (95 %)", verdict, cell["p_max"],
             cell.get(f"{name}_lo"), cell.get(f"{name}_hi"), None if silent else is_found(cell),
@@ -127,12 +127,13 @@ def signature_claims(report: Report) -> list[Row]:
     if found:
         rows += control_claims(report, found)
     for trend in report.meta["dose_trend"]:
+        what = words_of(next(c for c in cells if c["contrast"] == trend["contrast"]))
         rows.append(claim(
-            f"The AUC rises with the dose at {trend['mark']} ({trend['contrast']}; per step)", trend["slope"],
+            f"The AUC rises with the dose at {trend['mark']} ({what}; per step)", trend["slope"],
             "permuted labels at every dose", "rises" if trend["p"] <= ALPHA else "no rise shown", trend["p"],
             holds=bool(trend["p"] <= ALPHA),
         ))  # fmt: skip
-    return rows
+    return rows + others
 
 
 def control_claims(report: Report, found: Sequence[Cell]) -> list[Row]:

@@ -231,9 +231,9 @@ def cell(**changes):
     return {**made, "p_family": max(made["p_max"], made["p_family"])}  # the whole table holds this part of it
 
 
-def signature_of(*cells):
+def signature_of(*cells, trend=()):
     row = {"contrast": "twins", "dose": 512, "mark": "recall", "depth": 0, "auc": 0.5, "auc_lo": 0.45, "auc_hi": 0.55}
-    meta = {"cells": list(cells), "dose_trend": []}
+    meta = {"cells": list(cells), "dose_trend": list(trend)}
     return Report("signature", "Signature", "It is read.", [{**row, "p_max": 1.0}], Provenance("a1", "tiny"), meta=meta)
 
 
@@ -254,6 +254,21 @@ def test_found_and_clean():
     for who in ("with the never-trained model", "with random weights"):
         assert found[f"The same {who} at recall at dose 512 (peak AUC)"] == "nothing, as it should be"
     assert found["The same from each record's log p alone at recall at dose 512 (AUC)"] == "the output shows it too"
+
+
+def test_controls_stand_beside_what_they_control():
+    told = [row["claim"] for row in claims({"signature": signature_of(cell(), cell(contrast="M-C", unit="records"))})]
+    assert told[0].startswith("A probe tells trained and never-seen twins apart")
+    assert all(text.startswith("The same") for text in told[1:-1])
+    assert told[-1].startswith("A probe tells memorised wordings")
+
+
+def test_a_trend_of_records_that_nothing_pairs():
+    trend = {"contrast": "twins", "mark": "recall", "slope": 0.03, "p": 0.001}
+    for unit, words in (("pairs", "trained and never-seen twins"), ("records", "trained and untrained records")):
+        rows = claims({"signature": signature_of(cell(unit=unit), trend=[trend])})
+        (row,) = [r for r in rows if r["verdict"] == "rises"]
+        assert row["claim"] == f"The AUC rises with the dose at recall ({words}; per step)"
 
 
 def test_not_found_with_power():

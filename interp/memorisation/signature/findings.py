@@ -121,7 +121,7 @@ def warnings_of(cells: Sequence[Cell]) -> list[str]:
             out.append(f"A bag of the tokens tells {words_of(c)} apart{place(c)} (AUC {c['bow_auc']:.2f}).")
     low = [c for c in cells if c["highest_auc_hi"] < 0.5]
     if low:
-        which = ", ".join(f"{c['contrast']}{place(c)}" for c in low)
+        which = listed([f"{words_of(c)}{place(c)}" for c in low])
         out.append(
             f"Held-out AUCs far below chance ({which}): where a group is left out, the others lean against it, as when "
             "a few wordings serve as M here and as C there. Compare such a contrast with its baseline, not with .5."
