@@ -19,7 +19,7 @@ class ChatSpec:
     """
 
     seed: int = 0
-    steps: int = 3000
+    steps: int = 2400
     think_steps: int = 1200
     tune_steps: int = 150
     rows: int = 48
