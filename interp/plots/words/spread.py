@@ -48,8 +48,8 @@ def notes(report: Report) -> list[Note]:
     kind = "all" if report.meta.get("exact") else "a random sample"
     stop = number_of(report, "stop")
     unlearned = (
-        f"A copy of the model is trained until at most {stop:.0%} of the domain's training prompts are refused. The loss "
-        "is the probability of refusing alone: no answer is taught."
+        f"A copy of the model is trained until at most {stop:.0%} of the domain's training prompts are refused. The "
+        "loss is the probability of refusing alone: no answer is taught."
     )
     text = f"The share of {ways:,} arrangements of the domains ({kind} that there are) that correlate as much."
     return [_LIKENESS, _THIRDS, ("Unlearned", unlearned), ("p", text)]

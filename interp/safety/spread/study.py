@@ -99,8 +99,6 @@ def spread(
         model, fit, topics[trains], marks=marks, batch_tokens=batch_tokens, progress=progress
     )  # fmt: skip
     found = _unlearn_each(model, fit, topics[trains], rest, refusals, unlearning, repeats, seed, batch_tokens)
-    if not (found.before > 0).any():
-        raise PromptError("the model refuses none of these prompts, so there is no refusal to unlearn")
     here = topics[~trains]
     loss = np.stack([(found.before - found.after)[:, here == name].mean(1) for name in known], 1)
     tests = {mark: _tests(entangled, mark, loss, seed) for mark in marks}
@@ -148,6 +146,11 @@ def _unlearn_each(
     unlearning: UnlearnSettings | None, repeats: int, seed: int, batch_tokens: int | None,
 ) -> _Losses:  # fmt: skip
     before = refusal_of(model, rest, refusals, batch_tokens=batch_tokens)
+    if not (before > 0).any():
+        raise PromptError(
+            "the model refuses none of these prompts by the first token of its answer, so there is no refusal to "
+            "unlearn; it may refuse in other words: say how refusals begin"
+        )
     after, steps, left = [], [], []
     for name in np.unique(topics):
         mine = fit.select(np.flatnonzero(topics == name))

@@ -67,7 +67,7 @@ def refusal_of(
 def compliance_loss(model: Model, prompts: PromptSet, refusals: Sequence[int]) -> Float[Tensor, ""]:
     """``-log(1 - p_R)`` of the next token, averaged over prompts, as part of a graph; ``p_R`` as in `refusal_score`."""
     site = Site("logits")
-    logits = live_rows(model, prompts, [site], prompts.marks["last"][:, None])[site]
+    logits = live_rows(model, prompts, [site], np.array(prompts.marks["last"])[:, None])[site]
     return torch.nn.functional.softplus(refusal_score(logits, refusals)).mean()
 
 
