@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .ablate import Ablate
 from .bench import Bench
 from .checks import Doctor
 from .cliff import Cliff
@@ -28,6 +29,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "inject": Inject,
     "refusal": Refusal,
     "steer": Steer,
+    "ablate": Ablate,
     "cliff": Cliff,
     "spread": Spread,
     "capture": Capture,

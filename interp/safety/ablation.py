@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..directions import Direction
+from ..directions.ablation import ablation_edits
 from ..edits import At, Edit, When, ablate, ablate_heads, read_heads
 from ..errors import StatisticsError
 from ..prompts import PromptSet
@@ -18,7 +19,6 @@ from ..report import Report
 from ..run import capture, capture_stats
 from ..run.progress import Progress
 from ..sites import Site
-from ..weights import stream_sites
 from .beyond import Beyond, beyond_random, means_over
 from .cliff.ablation import random_sets
 from .controls import Kind, rows_at, turned
@@ -59,8 +59,7 @@ def remove_direction(
 ) -> Removal:
     """Project a direction out at every write to the residual stream (or at ``sites``); random directions beside it.
 
-    The stream is edited before the first block, between attention and MLP and after each block, which is the same as
-    taking the direction out of every embedding, attention and MLP output (arXiv 2406.11717, equation 4).
+    That is at every block's input and every attention and MLP output (arXiv 2406.11717, equation 4).
 
     Args:
         reference: prompts whose activations natural random directions are mixed from.
@@ -71,16 +70,21 @@ def remove_direction(
     """
     if not foreign:
         direction.provenance.require_model(model.fingerprint, "the direction")
-    chosen = stream_sites(model) if sites is None else model.expand(list(sites))
-    edits = tuple(ablate(site, "direction", direction, at=at, when=when) for site in chosen)
+    if sites is None:
+        edits, where = ablation_edits(model, direction, at=at, when=when), "at every write"
+    else:
+        chosen = model.expand(list(sites))
+        edits = tuple(ablate(site, "direction", direction, at=at, when=when) for site in chosen)
+        where = f"at {', '.join(map(str, chosen))}"
     rows = None
     if random == "natural":
         if reference is None:
             raise StatisticsError("natural random directions are mixed from activations of prompts; give reference=")
         rows = rows_at(model, reference, direction.site)
     drawn = turned(edits, n_random, kind=random, rows=rows, seed=seed) if n_random else []
-    where = "at every write" if sites is None else f"at {', '.join(map(str, chosen))}"
-    return Removal(f"the direction {direction.method} {where}", edits, tuple(drawn), "random directions")
+    return Removal(
+        f"the direction of {direction.site} ({direction.method}) {where}", edits, tuple(drawn), "random directions"
+    )
 
 
 def remove_heads(
