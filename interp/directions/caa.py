@@ -113,7 +113,7 @@ def caa(
 
     >>> from interp import load_model, testbeds
     >>> model = load_model(testbeds.path("induction"))
-    >>> tokens = [[5, 9, 1], [5, 9, 2], [6, 7, 1], [6, 7, 2], [8, 7, 2], [8, 7, 1]]
+    >>> tokens = [[5, 9, 11], [5, 9, 12], [6, 7, 11], [6, 7, 12], [8, 7, 12], [8, 7, 11]]
     >>> prompts = PromptSet.from_tokens(tokens, labels=[1, 0] * 3, pairs=list("aabbcc"), marks={"answer": [2] * 6})
     >>> [str(site) for site in caa(model, prompts, "resid_post.0")]
     ['resid_post.0']
