@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 
 from ..run.nodes import InputValues, NodeValues
 from ..run.progress import Progress
 from .ablation import make_ablation
-from .batches import PairBatch, pair_batches
+from .batches import pair_batches
 from .graph import Graph
 from .levels import Setting, level_of
 from .methods import method_of
 from .metrics import Metric, bind
+from .outcome import Outcome
 from .pairs import Pairs
 from .plan import make_plan
-from .resample import Totals
-from .scores import EdgeScores, NodeScores, Origin, Ranking
+from .scores import EdgeScores, NodeScores, Ranking
 
 if TYPE_CHECKING:
     from ..models import Model
@@ -88,53 +87,16 @@ def attribute(
         else make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=InputValues)
     )
     setting = Setting(model, graph, bound, fill, start, plan, kind)
-    totals, run = Totals(pairs.groups, replicates, seed), _Metrics(len(pairs))
-    legal = torch.from_numpy(graph.legal.copy())
+    outcome, legal = Outcome(graph, pairs, replicates, seed), torch.from_numpy(graph.legal.copy())
     with Progress(len(pairs), "pair", method, progress) as bar:
         for batch in pair_batches(pairs, plan.pairs):
             scores, *ends = how.scores(setting, batch)
-            totals.add(batch.example, scores[:, legal] if level == "edge" else scores.flatten(1))
-            run.put(batch, *ends)
+            outcome.add(batch, scores[:, legal] if level == "edge" else scores.flatten(1), *ends)
             bar.advance(len(batch))
-    ends = run.means(ablation == "resample" and pairs.even)
     details = {"steps": steps, "rule": rule} if method in ("eap-ig", "eap-ig-act") else {}
     details |= {"grad_drop": True} if grad_drop else {}
-    origin = Origin(method, bound.name, ablation, *ends, len(pairs), {**details, "plan": plan.to_dict()})
+    about = outcome.origin(method, bound.name, ablation, {**details, "plan": plan.to_dict()})
     made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
     if level == "edge":
-        return _edge_scores(graph, totals, origin, made, ranking)
-    return _node_scores(graph, level, totals, origin, made, ranking)
-
-
-def _edge_scores(graph: Graph, totals: Totals, origin: Origin, made: Any, ranking: Ranking) -> EdgeScores:
-    ends = totals.interval()
-    lo, hi = (None, None) if ends is None else (_spread(graph, e) for e in ends)
-    return EdgeScores(graph, _spread(graph, totals.mean), origin, made, ranking, lo, hi, totals.draws)
-
-
-def _spread(graph: Graph, flat: np.ndarray) -> np.ndarray:
-    """Legal edges' numbers as a matrix, zero elsewhere."""
-    found = np.zeros(graph.legal.shape)
-    found[graph.legal] = flat
-    return found
-
-
-def _node_scores(graph: Graph, level: Any, totals: Totals, origin: Origin, made: Any, ranking: Ranking) -> NodeScores:
-    shape = (len(graph.sources),) if level == "node" else (graph.n_layers, -1)
-    ends = totals.interval()
-    lo, hi = (None, None) if ends is None else (e.reshape(shape) for e in ends)
-    return NodeScores(graph, level, totals.mean.reshape(shape), origin, made, ranking, lo, hi)
-
-
-class _Metrics:
-    """The metric of every pair, clean and with everything ablated."""
-
-    def __init__(self, n: int) -> None:
-        self._values = torch.full((2, n), torch.nan)
-
-    def put(self, batch: PairBatch, clean: torch.Tensor, ablated: torch.Tensor) -> None:
-        self._values[:, batch.example] = torch.stack([clean, ablated]).float().cpu()
-
-    def means(self, ablated_is_corrupted: bool) -> tuple[float, float]:
-        clean, ablated = self._values.mean(1).tolist()
-        return clean, ablated if ablated_is_corrupted else float("nan")
+        return outcome.edge_scores(about, made, ranking)
+    return outcome.node_scores(level, about, made, ranking)

@@ -105,6 +105,10 @@ class Graph:
             start += n
         raise CircuitError(f"a layer has the parts q, k, v and mlp, not {part!r}")
 
+    def layer_of(self, target: int) -> int:
+        """The layer of a target; the number of layers for the logits."""
+        return target // (sum(self.heads.values()) + 1)
+
     def sources_of(self, layer: int) -> slice:
         """Rows of a layer's heads and, last, its MLP."""
         start = 1 + layer * (self.n_heads + 1)

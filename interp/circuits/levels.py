@@ -162,9 +162,9 @@ class Neurons(Level):
 
 
 def _layer(name: str) -> int:
-    """The layer of a tap's name; the input comes before all."""
+    """The layer of a tap's name; the input belongs to the first."""
     tail = name.split(".")[1:]
-    return int(tail[0]) if tail else -1
+    return int(tail[0]) if tail else 0
 
 
 LEVELS: dict[str, Level] = {"edge": Edges(), "node": Nodes(), "neuron": Neurons()}

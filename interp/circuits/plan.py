@@ -113,3 +113,59 @@ def auto_bytes(model: Model) -> int:
     import psutil
 
     return min(2 << 30, psutil.virtual_memory().available // 4)
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """For passes without gradients: how many pairs are held at once, and how many rows one pass may have."""
+
+    pairs: int
+    rows: int
+    peak: int
+    max_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+def plan_circuits(model: Model, graph: Graph, pairs: Pairs, max_bytes: int | None = None) -> RowPlan:
+    """The same for circuits, in whose rows every target has a stream of its own.
+
+    Raises:
+        TooLargeError: one pair under one circuit does not fit.
+    """
+    width = int(max(pairs.clean.lengths.max(), pairs.corrupted.lengths.max()))
+    s, item = model.sizes, max(4, model.dtype.itemsize)
+    limit = auto_bytes(model) if max_bytes is None else max_bytes
+    pair = item * width * s.d_model * (3 * len(graph.sources) + 4 * s.n_layers + 4)
+    row = item * width * (s.d_model * (2 * len(graph.sources) + 4 * s.n_heads + 14) + 3 * s.d_mlp)
+    return _fitting(model, pairs, pair, row + item * 2 * s.d_vocab, width, limit)
+
+
+def plan_rows(model: Model, graph: Graph, pairs: Pairs, max_bytes: int | None = None) -> RowPlan:
+    """Pairs and rows that fit: half of the memory for what is kept of the pairs, half for the rows of a pass.
+
+    Raises:
+        TooLargeError: one pair and one row do not fit.
+    """
+    width = int(max(pairs.clean.lengths.max(), pairs.corrupted.lengths.max()))
+    s, item = model.sizes, max(4, model.dtype.itemsize)
+    limit = auto_bytes(model) if max_bytes is None else max_bytes
+    pair = item * width * s.d_model * (2 * len(graph.sources) + 4 * s.n_layers + 4)
+    row = item * (width * (14 * s.d_model + 3 * s.d_mlp + s.n_heads * (3 * s.d_head + width)) + 2 * s.d_vocab)
+    return _fitting(model, pairs, pair, row, width, limit)
+
+
+def _fitting(model: Model, pairs: Pairs, pair: int, row: int, width: int, limit: int) -> RowPlan:
+    if pair + row > limit:
+        raise TooLargeError(
+            f"one pair of {width} tokens takes {size_text(pair + row)} on {model.id!r}, but max_bytes is "
+            f"{size_text(limit)}; give more, or shorter prompts"
+        )
+    cap = max(1, CPU_TOKENS // width) if model.device.type == "cpu" else 1 << 16
+    n_pairs = max(1, min(len(pairs), cap, limit // 2 // pair))
+    rows = max(n_pairs, min(cap, (limit - n_pairs * pair) // row))
+    while n_pairs > 1 and n_pairs * pair + rows * row > limit:
+        n_pairs = rows = n_pairs - 1
+    return RowPlan(n_pairs, rows, n_pairs * pair + rows * row, limit)

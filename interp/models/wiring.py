@@ -117,11 +117,12 @@ class Output:
         return _as_scaled(self.norm, parts)
 
     def constant(self, like: Tensor) -> Float[Tensor, " d_model"]:
-        """What attention adds besides its heads."""
+        """What attention adds besides its heads, in the dtype and place of ``like``."""
+        zero = like.new_zeros(self.weight.shape[-1])
         if self.norm is not None:
-            return self.norm(torch.zeros_like(like))
+            return self.norm(zero)
         bias = getattr(self.module, "bias", None)
-        return torch.zeros_like(like) if bias is None else bias
+        return zero if bias is None else bias
 
 
 @dataclass(frozen=True, eq=False)
