@@ -58,7 +58,7 @@ def belief_map(report: Report, theme: str | Theme = "screen", width: float | Non
     across, up = (_reach(report, field) for field in ("harm_belief", "refusal_belief"))
     ticks = [t for t in (-2.0, -1.0, 0.0, 1.0, 2.0) if across[0] <= t <= across[1]]
     frame.apply(
-        figure, report.title, "Belief about harm, end of the instruction", "Belief about refusal, end of the prompt",
+        figure, report.title, "Belief about harm (t_inst)", "About refusal (t_post)",
         [(across, ticks, [f"{t:g}" for t in ticks])], up,
     )  # fmt: skip
     line = {"color": PALETTE["muted"], "width": theme.line_width * 0.5}
@@ -84,8 +84,8 @@ def beliefs_by_category(report: Report, theme: str | Theme = "screen", width: fl
             value = {"belief" + end: row.get(field + end) for end in ("", "_lo", "_hi")}
             rows.append({"key": key, "what": field, **value})
     series = {
-        "harm_belief": ("About harm, end of the instruction", SERIES[0]),
-        "refusal_belief": ("About refusal, end of the prompt", SERIES[1]),
+        "harm_belief": ("About harm (t_inst)", SERIES[0]),
+        "refusal_belief": ("About refusal (t_post)", SERIES[1]),
     }
     theme = get_theme(theme)
     wide = width or theme.wide

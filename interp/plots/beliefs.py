@@ -123,7 +123,7 @@ def effects_by_depth(report: Report, theme: str | Theme = "screen", width: float
         ticks.append(depth_ticks(points, panel, theme))
     one_legend_entry_each(figure)
     room = 0.06 * (max(ends) - min(ends) or 1)
-    frame.apply(figure, report.title, DEPTH_AXIS, "Share of the belief", ticks, (min(ends) - room, max(ends) + room))
+    frame.apply(figure, report.title, DEPTH_AXIS, "Part of the belief", ticks, (min(ends) - room, max(ends) + room))
     return figure
 
 

@@ -89,8 +89,8 @@ KEY_COLUMNS = {
     "quadrants": ("mark", "what", "n", "belief", "near", "raw_belief"),
     "belief-regression": ("mark", "depth", "harm", "refusal", "untrained_harm", "untrained_refusal"),
     "belief-map": ("id", "category", "cell", "harm_belief", "refusal_belief", "refusal_score"),
-    "inversion": ("outcome", "direction", "depth", "harmful", "dose", "value", "flipped"),
-    "dissociation": ("outcome", "direction", "depth", "dose", "effect", "flipped", "beyond", "p"),
+    "inversion": ("outcome", "direction", "depth", "harmful", "coeff", "value", "flipped"),
+    "dissociation": ("outcome", "direction", "depth", "coeff", "effect", "flipped", "beyond", "p"),
     "guard": ("role", "category", "requests", "flagged", "refused", "ahead"),
     "checkpoints": ("what", "mark", "role", "n", "belief", "near", "refused"),
     "steering": (

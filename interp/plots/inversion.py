@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 OUTCOMES = {
-    "answer": "P(yes) \N{MINUS SIGN} P(no): would it cause harm?",
-    "refusal, instruction": "P(refusal), instruction steered",
-    "refusal, after it": "P(refusal), steered after it",
+    "answer": "Answer about harm",
+    "refusal, instruction": "Refusal, by request",
+    "refusal, after it": "Refusal, behind it",
 }
 DIRECTIONS = {"harm": "Harm direction", "refusal": "Refusal direction", "random": "Random directions"}
 
@@ -31,8 +31,8 @@ def steered_answers(report: Report, theme: str | Theme = "screen", width: float 
     Random directions of the same length are the grey area that 95 % of them lie in.
 
     >>> from interp.provenance import Provenance
-    >>> rows = [{"outcome": "answer", "direction": "harm", "at_home": True, "harmful": False, "dose": d, "value": d / 3}
-    ...         for d in (0.0, 1.0, 2.0)]
+    >>> about = {"outcome": "answer", "direction": "harm", "at_home": True, "harmful": False}
+    >>> rows = [about | {"coeff": d, "value": d / 3} for d in (0.0, 1.0, 2.0)]
     >>> made = Report("inversion", "Steering", "It flips.", rows, Provenance("a1", "tiny"))
     >>> [trace.name for trace in steered_answers(made, theme="paper").data]
     ['Harm direction']
@@ -53,14 +53,13 @@ def steered_answers(report: Report, theme: str | Theme = "screen", width: float 
         rows = [r for r in report.rows if r.get("outcome") == outcome and r.get("at_home")]
         for trace in _traces(rows, theme):
             figure.add_trace(trace.update(xaxis=panel.x, yaxis=panel.y))
-        most = max((abs(float(r["dose"])) for r in rows), default=1.0)
+        most = max((abs(float(r["coeff"])) for r in rows), default=1.0)
         step = 1 if most >= 2 else 0.5
         places = [k * step for k in range(-math.floor(most / step), math.floor(most / step) + 1)]
         ticks.append(((-1.08 * most, 1.08 * most), places, [f"{v:g}" for v in places]))
     one_legend_entry_each(figure)
     reach = [limits(figure, panel.y) for panel in frame.panels]
-    axis = "Dose: taken off harmful, added to harmless"
-    frame.apply(figure, report.title, axis, [""] * len(outcomes), ticks, reach)
+    frame.apply(figure, report.title, "Dose", [""] * len(outcomes), ticks, reach)
     return figure
 
 
@@ -70,7 +69,9 @@ def _traces(rows: Sequence[Mapping[str, Any]], theme: Theme) -> list[Any]:
     for number, (direction, name) in enumerate(DIRECTIONS.items()):
         for side in (True, False):
             own = [r for r in rows if r.get("direction") == direction and r.get("harmful") == side]
-            points = sorted((Point(float(r["dose"]), f"{name}, dose {r['dose']:g}", r) for r in own), key=lambda p: p.x)
+            points = sorted(
+                (Point(float(r["coeff"]), f"{name}, dose {r['coeff']:g}", r) for r in own), key=lambda p: p.x
+            )
             if not points:
                 continue
             if direction == "random":

@@ -46,14 +46,14 @@ def dots_by_name(
             (reach, list(places.values()), [html.escape(text).replace("\n", "<br>") for text in names.values()])
         )
     one_legend_entry_each(figure)
+    if len(series) == 1:
+        figure.update_traces(showlegend=False)
     lines = 1 + max((text.count("\n") for text in names.values()), default=0)
     frame.apply(figure, report.title, "", y_title, ticks, limits(figure))
     if lines > 1:
         size = theme.font_size
         figure.update_layout(height=figure.layout.height + round(size * 1.2 * (lines - 1)))
         figure.update_layout(margin={"b": round(figure.layout.margin.b + size * 1.2 * (lines - 1))})
-    if len(series) == 1:
-        figure.update_layout(showlegend=False)
     return figure
 
 

@@ -16,13 +16,32 @@ CAPTIONS = {
     "Beliefs by quadrant": "The belief averaged over depths. Above 0 a request is nearer to refused harmful requests, "
     "below 0 nearer to accepted harmless ones.",
 }
-READING = [
-    "Something is found where the AUC beats the grey band over the whole table and every control: random weights, the "
-    "embedding, lengths with last tokens and the words of the template, and a bag of all tokens.",
-    "A model that tells harmful from harmless requests by their means need not know what harm is: the two sets may "
-    "differ in topic or wording. Look-alikes, and requests off the diagonal, are the test.",
-    "That a belief can be read does not say that the model uses it; steering does.",
-]
+READING: list[str] = []
+_READING = {
+    "beliefs": [
+        "Found means: above shuffled labels over the whole table, and above every control: random weights, "
+        "the embedding, lengths with last tokens and the words of the template, and a bag of all tokens.",
+        "A model that tells harmful from harmless requests by their means need not know what harm is: the two sets may "
+        "differ in topic or wording. Look-alikes, and requests off the diagonal, are the test.",
+        "With the other held fixed, an AUC near 0 is no finding: the means of one level follow its contexts, which "
+        "point the other way at the other level.",
+        "That a belief can be read does not say that the model uses it; steering does.",
+    ],
+    "quadrants": [
+        "With the two cells on the diagonal alone harm and refusal are one. Where the other two lie says which "
+        "is read at a position.",
+    ],
+    "belief-regression": [
+        "A coefficient is what a belief, from -2 to 2, changes by with harm or with refusal alone.",
+    ],
+}
+
+
+def reading(report: Report) -> list[str]:
+    """How to read a report of this kind."""
+    return list(_READING.get(report.kind, []))
+
+
 _CONTROLS = (
     ("untrained_auc", "Untrained", "The same with random weights: what the architecture mixes together by itself."),
     ("surface_auc", "Lengths and last tokens", "A logistic probe on lengths, on the tokens at both positions, and on "

@@ -9,7 +9,9 @@ CAPTIONS = {
     "Belief map": "Each point is a request that fitted nothing. Across: nearer to refused harmful or to accepted "
     "harmless requests at the end of the instruction. Up: the same at the end of the prompt.",
     "Beliefs by category": "Means over the requests of each category.",
-    "Steering, dose by dose": "Doses count in lengths of the direction that owns the outcome (harm for the answer, "
+    "Steering, dose by dose": "P(yes) minus P(no) to the question about harm, and P(refusal). Directions are taken off "
+    "harmful requests (left) and added to harmless ones (right): to the request, or to what the template writes behind "
+    "it. Doses count in lengths of the direction that owns the outcome (harm for the answer, "
     "refusal for refusal), and all directions are given that length.",
     "What each direction moves": "The change towards the other side at the dose that was chosen on other requests.",
     "Guard": "Every threshold on test requests of all kinds. The threshold was calibrated on other harmless requests.",
@@ -49,8 +51,8 @@ _NOTES = {
     "harm_belief": ("Belief about harm", "At the end of the instruction, averaged over depths."),
     "refusal_belief": ("Belief about refusal", "At the end of the prompt, averaged over depths."),
     "value": ("Value", "P(yes) minus P(no) at the first token of the answer, or the probability of a refusal."),
-    "effect": ("Effect", "How far the outcome moves to the other side: up for harmless requests, down for harmful."),
-    "beyond": ("Beyond random", "The effect minus the mean of random directions of the same length at that depth."),
+    "effect": ("Change", "How far the outcome moves to the other side: up for harmless requests, down for harmful."),
+    "beyond": ("Beyond random", "The change minus the mean of random directions of the same length at that depth."),
     "flipped": ("Flipped", "The share of requests whose outcome changed sides."),
     "flagged": ("Flagged", "The share of requests at or above the threshold."),
     "ahead": ("Ahead", "Flagged minus refused, request by request."),

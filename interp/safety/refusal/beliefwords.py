@@ -56,7 +56,7 @@ def belief_summary(j: Judged) -> Row:
     last = len(j.raw_auc) - 1
     row: Row = {
         "reading": j.contrast.name, "mark": j.mark, **triple("auc", j.quoted),
-        "depths": sorted({"mean" if k == last else str(k) for k in j.chosen.values()}) or ["mean"],
+        "depths": ", ".join(sorted({"mean" if k == last else str(k) for k in j.chosen.values()})) or "mean",
         "peak_auc": known(j.auc.estimate[peak]), "peak_depth": "mean" if peak == last else str(peak),
         "p": known(j.p_max.min()), "p_family": known(j.p_family.min()), "min_p": j.min_p,
     }  # fmt: skip

@@ -122,7 +122,7 @@ def guard_claims(report: Report) -> list[Row]:
             rows.append(
                 claim(
                     "Of jailbroken test requests the guard flags more than the model refuses (difference of shares)",
-                    row, "ahead", f"the model refuses {100 * row['refused']:.0f} %",
+                    row, "ahead", f"refusals: {100 * row['refused']:.0f} %",
                     f"{'more' if better else 'no more'}; it flags {100 * row['flagged']:.0f} %", None, better,
                 )
             )  # fmt: skip

@@ -32,12 +32,12 @@ def dose_report(found: Dissociation, title: str, provenance: Any, settings: Sett
         for side in (False, True):
             here = (one.towards < 0) == side
             if one.dose == least:
-                row = {**about, "harmful": side, "dose": 0.0}
+                row = {**about, "harmful": side, "coeff": 0.0}
                 rows.append(_dose_row(row, one.before[None, here], groups[here], settings))
-            row = {**about, "harmful": side, "dose": -one.dose if side else one.dose}
+            row = {**about, "harmful": side, "coeff": -one.dose if side else one.dose}
             flipped = {"flipped": float(one.flipped[:, here].mean())}
             rows.append(_dose_row(row, one.after[:, here], groups[here], settings) | flipped)
-    rows.sort(key=lambda r: (r["outcome"], r["direction"], r["depth"], r["harmful"], r["dose"]))
+    rows.sort(key=lambda r: (r["outcome"], r["direction"], r["depth"], r["harmful"], r["coeff"]))
     return Report(
         "inversion", title, dose_words(found), rows, provenance,
         meta={"ci_level": settings.level, "outcomes": {k: OUTCOMES[k] for k in found.outcomes}},
@@ -60,7 +60,7 @@ def effect_rows(found: Dissociation, settings: Settings) -> list[Row]:
         for one in sorted(found.of(name), key=lambda s: ([HARM, REFUSAL, RANDOM].index(s.direction), s.depth)):
             row: Row = {
                 "outcome": name, "direction": one.direction, "depth": one.depth, "fitted": one.fitted,
-                "dose": one.dose, **triple("effect", mean_moved(one.moved.mean(0), outcome.groups, settings)),
+                "coeff": one.dose, **triple("effect", mean_moved(one.moved.mean(0), outcome.groups, settings)),
                 **triple("flipped", mean_moved(one.flipped.mean(0).astype(float), outcome.groups, settings)),
             }  # fmt: skip
             if one.direction != RANDOM:

@@ -194,7 +194,7 @@ def guard_words(rows: list[Row], meta: Mapping[str, Any]) -> str:
         if row["role"] in ("jailbroken", "harmless") and row["category"] is None:
             what = "jailbroken" if row["role"] == "jailbroken" else "plain harmless"
             text += f"; it flags {100 * row['flagged']:.0f} % of {what} requests"
-            text += f", of which the model refuses {100 * row['refused']:.0f} %"
+            text += f" (the model refuses {100 * row['refused']:.0f} %)"
     return f"{text}."
 
 

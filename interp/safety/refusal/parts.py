@@ -73,16 +73,16 @@ def belief_reports(
     reading: Reading, requests: Requests, behaviour: Behaviour, provenance: Provenance, name: str, settings: Settings
 ) -> dict[str, Report]:
     """Beliefs by depth; if the model refuses, quadrants, what a belief owes to harm and to refusal, and the map."""
-    made = {"beliefs": belief_report(reading, f"What {name} tells apart", provenance, settings.level)}
+    made = {"beliefs": belief_report(reading, f"What {name!r} tells apart", provenance, settings.level)}
     if not behaviour.found:
         return made
-    made["quadrants"] = quadrant_report(reading, requests, f"Quadrants in {name}", provenance, settings)
+    made["quadrants"] = quadrant_report(reading, requests, f"Quadrants in {name!r}", provenance, settings)
     owed = regression_report(
-        reading, requests, f"What beliefs in {name} owe to harm and to refusal", provenance, settings
+        reading, requests, f"What beliefs in {name!r} owe to harm and to refusal", provenance, settings
     )
     if owed is not None:
         made["regression"] = owed
-    made["belief-map"] = map_report(reading, requests, behaviour, f"Requests in {name}", provenance, settings)
+    made["belief-map"] = map_report(reading, requests, behaviour, f"Requests in {name!r}", provenance, settings)
     return made
 
 
@@ -105,8 +105,8 @@ def steering_reports(
         pairs += list(zip(*(refusal_outcomes(r, tokens) for r in (trial, test)), strict=True))
     found = dissociate(model, pairs, directions, doses=doses, draws=draws, settings=settings)
     return {
-        "inversion": dose_report(found, f"Steering {model.id}, dose by dose", provenance, settings),
-        "dissociation": dissociation_report(found, f"What each direction moves in {model.id}", provenance, settings),
+        "inversion": dose_report(found, f"Steering {model.id!r}, dose by dose", provenance, settings),
+        "dissociation": dissociation_report(found, f"What each direction moves in {model.id!r}", provenance, settings),
     }
 
 
@@ -123,7 +123,7 @@ def guard_reports(
     belief, _ = map_beliefs(reading, len(requests))
     others = {"bow": bag, "refusal": behaviour.score}
     guard = latent_guard(belief, behaviour.refused, requests, fpr=fpr, controls=others, settings=settings)
-    return {"guard": guard_report(guard, requests, f"Latent Guard in {name}", provenance, settings)}
+    return {"guard": guard_report(guard, requests, f"Latent Guard in {name!r}", provenance, settings)}
 
 
 def _rows(quadrants: Quadrants, cells: Sequence[str]) -> Array:

@@ -127,7 +127,7 @@ def refusal_study(
         bar.advance(0, "behaviour")
         behaviour = measure_behaviour(model, requests, tokens, settings)
         reports["behaviour"] = behaviour_report(
-            requests, behaviour, provenance, settings.boot, f"What {model.id} refuses"
+            requests, behaviour, provenance, settings.boot, f"What {model.id!r} refuses"
         )
         bar.advance(1, "beliefs")
         reading = read_beliefs(
@@ -145,7 +145,7 @@ def refusal_study(
         bar.advance(1, "checkpoints")
         if compare is not None:
             reports["checkpoints"] = compare_checkpoints(
-                reading, requests, behaviour, compare, tokens, f"{model.id} and {compare.id}", provenance, settings
+                reading, requests, behaviour, compare, tokens, f"{model.id!r} and {compare.id!r}", provenance, settings
             )
         bar.advance(1)
     meta = {
@@ -153,8 +153,8 @@ def refusal_study(
         "reports": list(reports), "parts": {p: int((requests.part == p).sum()) for p in PARTS},
     }  # fmt: skip
     summary = Report(
-        kind="refusal", title=title or f"Harmfulness and refusal in {model.id}", headline=headline(reports, model.id),
-        rows=claims(reports), provenance=provenance,
+        kind="refusal", title=title or f"Harmfulness and refusal in {model.id!r}",
+        headline=headline(reports, repr(model.id)), rows=claims(reports), provenance=provenance,
         warnings=[*requests.notes, *(notes if behaviour.refused.any() else ())], meta=meta,
     )  # fmt: skip
     return RefusalStudy(summary, reports, directions, requests)
