@@ -238,11 +238,11 @@ def headline(reports: Mapping[str, Report], name: str, doses: Sequence[Any] | No
             many = "" if seen["dose"] is None else f" of the records that it was shown {seen['dose']} times"
             who = "their never-seen twins" if _paired(reports["recall"]) else "untrained records"
             beside = "" if unseen is None else f", and {_percent(unseen['exact'])} of {who}"
-            parts.append(f"{name} recites {_percent(seen['exact'])}{many or ' of the records'} word for word{beside}")
+            parts.append(f"{name!r} recites {_percent(seen['exact'])}{many or ' of the records'} word for word{beside}")
     if "signature" in reports:
         parts.append(_signature_words(reports["signature"].meta["cells"]))
-    text = "; ".join(parts) if parts else f"Nothing was measured on {name}"
-    return f"{text}."
+    text = "; ".join(parts) if parts else f"Nothing was measured on {name!r}"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _signature_words(cells: Sequence[Cell]) -> str:

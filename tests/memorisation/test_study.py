@@ -75,7 +75,7 @@ def test_a_row_per_claim_with_its_null_and_verdict(study):
         "Projecting the probe's direction out makes", "Accuracy falls below chance after in-sample erasure",
     ):  # fmt: skip
         assert any(text.startswith(start) for text in said), start
-    assert study.summary.headline.startswith("memory recites ")
+    assert study.summary.headline.startswith("'memory' recites ")
     assert "of the records that it was shown 32 times word for word, and 0 % of their never-seen twins" in (
         study.summary.headline
     )
@@ -245,7 +245,7 @@ def test_found_and_clean():
     nothing = cell(dose=0, p_max=0.5, peak_auc=0.52, nested_auc=0.5, never_p_max=None, untrained_p_max=None)
     said = headline({"signature": signature_of(nothing, cell())}, "tiny")
     assert said == (
-        "a linear probe tells trained and never-seen twins apart at recall at dose 512 (AUC 0.68, p = 0.005), and "
+        "A linear probe tells trained and never-seen twins apart at recall at dose 512 (AUC 0.68, p = 0.005), and "
         "finds nothing with the never-trained model, random weights and dose 0."
     )
     found = verdicts(nothing, cell())
@@ -275,7 +275,7 @@ def test_not_found_with_power():
     weak = cell(p_max=0.3, peak_auc=0.55, nested_auc=0.52)
     said = headline({"signature": signature_of(weak)}, "tiny")
     assert said == (
-        "no depth tells trained and never-seen twins apart better than permuted labels do (with 64 pairs an AUC of "
+        "No depth tells trained and never-seen twins apart better than permuted labels do (with 64 pairs an AUC of "
         "0.61 would have been found 4 times in 5)."
     )
     assert "not found; with 64 pairs an AUC of 0.61 would have been found 4 times in 5" in verdicts(weak).values()
@@ -350,7 +350,7 @@ def test_only_doses_that_were_analysed_are_quoted():
     assert recited(report, doses=[8])["claim"].endswith("(shown 8 times)")
     assert recited(report, doses=[8])["value"] == 8 / 512
     assert headline({"recall": report}, "tiny", [8]).startswith(
-        "tiny recites 2 % of the records that it was shown 8 times"
+        "'tiny' recites 2 % of the records that it was shown 8 times"
     )
 
 
@@ -379,7 +379,7 @@ def test_what_was_not_tested_is_not_called_nothing():
     bare = {"p_max": None, "p_family": None, "null_max_auc_95": None, "detectable": None, "min_p": 1.0}
     cells = [cell(dose=0) | bare, cell() | bare]
     assert headline({"signature": signature_of(*cells)}, "tiny") == (
-        "whether a linear probe tells trained and never-seen twins apart: not tested (no permutations)."
+        "Whether a linear probe tells trained and never-seen twins apart: not tested (no permutations)."
     )
     rows = claims({"signature": signature_of(*cells)})
     assert {(row["verdict"], row["holds"]) for row in rows} == {("not tested (no permutations)", None)}
@@ -410,5 +410,5 @@ def test_one_dose_of_many_and_groups_that_lean():
 
 
 def test_nothing_measured():
-    assert headline({}, "tiny") == "Nothing was measured on tiny."
+    assert headline({}, "tiny") == "Nothing was measured on 'tiny'."
     assert claims({}) == []
