@@ -62,8 +62,9 @@ def belief_map(report: Report, theme: str | Theme = "screen", width: float | Non
         [(across, ticks, [f"{t:g}" for t in ticks])], up,
     )  # fmt: skip
     line = {"color": PALETTE["muted"], "width": theme.line_width * 0.5}
-    figure.add_shape(type="line", x0=0, x1=0, y0=up[0], y1=up[1], line=line, layer="below")
-    figure.add_shape(type="line", x0=across[0], x1=across[1], y0=0, y1=0, line=line, layer="below")
+    look = {"type": "line", "line": line, "layer": "below", "xref": "x", "yref": "y"}
+    figure.add_shape(x0=0, x1=0, y0=up[0], y1=up[1], **look)
+    figure.add_shape(x0=across[0], x1=across[1], y0=0, y1=0, **look)
     return figure
 
 
