@@ -67,16 +67,20 @@ def domain_tables(report: Report, theme: str | Theme = "screen", width: float | 
     frame.dress(figure, report.title, left=0.6 * long + 1.5, bottom=0.6 * long + 2.2)
     figure.update_layout(showlegend=False)
     for panel, titles_ in zip(frame.panels, (("Domain", "Domain"), ("Measured", "Unlearned")), strict=True):
-        _names(figure, frame, panel, names, titles_)
+        below = any(p.column == panel.column and p.row > panel.row for p in frame.panels)
+        _names(figure, frame, panel, names, titles_, below)
     return figure
 
 
-def _names(figure: Figure, frame: Any, panel: Panel, names: Sequence[Any], titles: tuple[str, str]) -> None:
+def _names(
+    figure: Figure, frame: Any, panel: Panel, names: Sequence[Any], titles: tuple[str, str], below: bool
+) -> None:
+    """Name both axes; only the lowest of panels above one another has names below it."""
     shown, places = [html.escape(str(name)) for name in names], list(range(len(names)))
     reach = (-0.5, len(names) - 0.5)
     first = panel.column == 0
     frame.draw_axes(
-        figure, panel, Axis(reach, titles[0], places, shown),
+        figure, panel, Axis(reach, "" if below else titles[0], places, shown, labelled=not below),
         Axis(reach, titles[1] if first else "", places, shown[::-1], labelled=first),
     )  # fmt: skip
     figure.update_layout({f"{panel.x[0]}axis{panel.x[1:]}": {"tickangle": -45}})

@@ -16,6 +16,7 @@ READING = [
     "luck gives. With six domains all 720 arrangements are taken, and the p-value is exact.",
     "The correlation of pairs alone is what is left when each domain's own ease of spreading and of losing refusal is "
     "taken out. Without it one fragile domain at the centre can make the whole correlation.",
+    "The first line, early layers at the end of the request, was singled out beforehand; the others are to compare.",
     "Domains that are alike lose refusal together here; that does not say that the likeness is the cause.",
 ]
 _LIKENESS: Note = (

@@ -22,7 +22,10 @@ def spread_report(
     entangled: Entanglement, loss: Array, tests: Mapping[str, tuple[Mantel, Mantel]], steps: Sequence[float],
     left: Sequence[float], settings: Mapping[str, Any], about: Provenance, warnings: Sequence[str],
 ) -> Report:  # fmt: skip
-    """A row per mark and third of depth: how likeness and loss go together, each test corrected for the three."""
+    """A row per mark and third of depth: how likeness and loss go together, each test corrected for the three.
+
+    The first mark's early third is what the headline is about, whatever the others say.
+    """
     rows = []
     for mark, (plain, alone) in tests.items():
         for k, third in enumerate(THIRDS):
@@ -41,7 +44,7 @@ def spread_report(
         "entanglement": {
             f"{mark}, {third}": np.round(entangled.third(mark, third), 6).tolist() for mark in tests for third in THIRDS
         },
-        "found": any(row["p_three"] < ALPHA and row["third"] == "early" for row in rows),
+        "found": bool(rows[0]["p_three"] < ALPHA),
     }  # fmt: skip
     told = list(warnings)
     if any_test.min_p > ALPHA:
@@ -53,9 +56,8 @@ def spread_report(
 
 
 def _headline(rows: Sequence[Mapping[str, Any]], meta: Mapping[str, Any]) -> str:
-    early = [row for row in rows if row["third"] == "early"]
-    best = min(early, key=lambda row: row["p_three"])
-    numbers = f"rank correlation {best['r']:.2f} at {best['mark']}, p = {best['p_three']:.2g} for three thirds"
+    first = rows[0]
+    numbers = f"rank correlation {first['r']:.2f} at {first['mark']}, p = {first['p_three']:.2g} for three thirds"
     losses = f"{meta['own_loss']:.1f} of log odds where it is unlearned and {meta['other_loss']:.1f} elsewhere"
     if meta["found"]:
         return f"Refusal loses {losses}, and more in domains that early layers represent alike ({numbers})."

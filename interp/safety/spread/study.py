@@ -79,6 +79,7 @@ def spread(
 
     Args:
         refusals: first tokens of refusals, as from `refusal_tokens`.
+        marks: where concept vectors are read; the headline is about the first.
         repeats: trainings per domain with other seeds, averaged.
 
     Raises:
@@ -92,7 +93,7 @@ def spread(
         for part, what in ((trains, "to unlearn"), (~trains, "to measure")):
             if ((topics == name) & part).sum() < LEAST:
                 raise PromptError(
-                    f"domain {name!r} has {int(((topics == name) & part).sum())} prompts {what}; it takes {LEAST}"
+                    f"domain {str(name)!r} has {int(((topics == name) & part).sum())} prompts {what}; it takes {LEAST}"
                 )
     fit, rest = prompts.select(np.flatnonzero(trains)), prompts.select(np.flatnonzero(~trains))
     entangled = concept_entanglement(

@@ -40,7 +40,7 @@ class UnlearnSettings:
     batch: int = 16
     rank: int = 4
     stop: float = 0.1
-    every: int = 5
+    every: int = 1
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.every) < 1 or not self.lr > 0 or self.rank < 0 or not 0 <= self.stop < 1:
