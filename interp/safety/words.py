@@ -63,12 +63,12 @@ def steering_warnings(rows: Sequence[Row], meta: Row) -> list[str]:
 
 
 def few_random(meta: Row) -> list[str]:
-    """A warning where there are too few random controls, or prompts, for a small p-value."""
+    """A warning where there are too few controls, or prompts, for a small p-value."""
     found = []
     if meta["min_p"] > meta["alpha"]:
         found.append(
-            f"{meta['n_random']} random controls allow no p below {meta['min_p']:.2g}; {_needed(meta['alpha'])} are "
-            "needed before anything can be called beyond random."
+            f"{meta['n_random']} controls allow no p below {meta['min_p']:.2g}; {_needed(meta['alpha'])} are needed "
+            "before an effect can be called beyond them."
         )
     if meta["min_p_prompts"] > meta["alpha"]:
         found.append(
