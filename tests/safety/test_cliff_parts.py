@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from interp import capture
+from interp.circuits.contributions import contributions, normed
+from interp.circuits.held import hold
 from interp.errors import ActivationError, ModelError, PromptError, SiteError, StatisticsError
 from interp.prompts import PromptSet
 from interp.safety.cliff.ablation import count_of, random_sets
-from interp.safety.cliff.contributions import contributions, normed
 from interp.safety.cliff.drop import compare, drops, left_out
 from interp.safety.cliff.judge import rank_by_cliff
-from interp.safety.cliff.norm import hold
 from interp.safety.cliff.thinking import find_thinking, think
 from interp.safety.cliff.trajectory import aligned, trajectory
 from interp.sites import Site

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ...circuits.contributions import Norm, normed
 from ...errors import PromptError, SplitError
 from ...probes import Probe
 from ...prompts import PromptSet
 from ...run import capture
 from ...sites import Site
-from .contributions import Norm, normed
 
 if TYPE_CHECKING:
     from ...models import Model

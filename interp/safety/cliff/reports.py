@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...circuits.contributions import Contributions
+from ...circuits.headrows import place
 from ...prompts import PromptSet
 from ...provenance import Provenance
 from ...report import Report
 from ...sites import Site
 from ...stats import max_null_p, permute_labels
 from .ablation import Ablation
-from .contributions import Contributions
 from .drop import Drops
 from .intervals import mean_interval
 from .judge import Selection
@@ -36,7 +37,7 @@ def heads_report(kinds: Kinds, shares: Contributions, use: Settings, about: Prov
     rows = []
     for rank, k in enumerate(order, 1):
         part = shares.parts[k]
-        row: dict[str, Any] = {"rank": rank if k in heads else None, "part": part, **_place(part)}
+        row: dict[str, Any] = {"rank": rank if k in heads else None, "part": part, **place(part)}
         row |= {"contribution": mean[k], "contribution_lo": low[k], "contribution_hi": high[k]}
         row |= {"contrast": away[k], "contrast_lo": away_low[k], "contrast_hi": away_high[k]}
         row |= {"on_refused": shares.values[refused, k].mean(), "on_harmless": shares.values[control, k].mean()}
@@ -130,11 +131,3 @@ def _contrast_p(kinds: Kinds, heads: Array, suspect: Array, refused: Array, use:
     drawn = permute_labels(y, kinds.groups[rows], use.permutations, seed=use.seed)
     scale = x.std(0).clip(1e-12)
     return max_null_p(lower(y[None])[0] / scale, lower(drawn.labels) / scale)
-
-
-def _place(part: str) -> dict[str, Any]:
-    if part == "bias":
-        return {"kind": "bias", "layer": None, "head": None}
-    site = Site.parse(part)
-    kind = {"z": "head", "mlp_out": "MLP"}.get(site.kind, "embedding")
-    return {"kind": kind, "layer": site.layer if kind != "embedding" else None, "head": site.head}

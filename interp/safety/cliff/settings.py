@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...circuits.contributions import Norm
 from ...edits import At
 from .ablation import AT_THE_END, How
-from .contributions import Norm
 from .judge import SHARE
 
 PERCENT = (3.0, 1.0, 10.0)

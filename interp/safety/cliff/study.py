@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...circuits.contributions import Contributions, contributions
 from ...report import Report
 from ...sites import Site
 from .ablation import Ablation, against_random, count_of
-from .contributions import Contributions, contributions
 from .drop import drops, logistic
 from .judge import rank_by_cliff
 from .kinds import CONTROL, REFUSED, SUSPECT, Kinds, kinds_of

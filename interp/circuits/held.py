@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...errors import ModelError
+from ..errors import ModelError
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 HALF_PRECISION = 0.05

@@ -1,4 +1,8 @@
-"""What each head, MLP and the embedding adds to a linear reading of the residual stream: exact, and signed."""
+"""What each head, MLP and the embedding adds to a linear reading of the residual stream: exact, and signed.
+
+The one decomposition of the package: a prober's reading (`interp.safety.cliff`) and a difference of logits
+(`interp.circuits.direct`) are both read this way.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ...errors import ModelError, SiteError
-from ...prompts import PromptSet
-from ...run import capture
-from ...sites import Site
-from .norm import HeldNorm, hold
+from ..errors import ModelError, SiteError
+from ..prompts import PromptSet
+from ..run import capture
+from ..sites import Site
+from ..store import Activations
+from .held import HeldNorm, hold
 
 if TYPE_CHECKING:
-    from ...models import Model
-    from ...store import Activations
+    from ..models import Model
 
 Norm = Literal["none", "final"]
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -69,8 +73,8 @@ def normed(model: Model, rows: Float[Tensor, "row d"], norm: Norm) -> Float[Tens
 def contributions(
     model: Model,
     prompts: PromptSet,
-    weights: Float[Tensor, " d"],
-    bias: float,
+    weights: Float[Tensor, " d"] | Float[Tensor, "row d"],
+    bias: float | Float[Tensor, " row"],
     site: Site | str,
     *,
     norm: Norm = "none",
@@ -84,7 +88,7 @@ def contributions(
     what it is on that row. Parts of the model before the site are included, those after it have no part in it.
 
     Args:
-        weights: the direction that reads, in the units of the activations.
+        weights: the direction that reads, in the units of the activations; or one for each prompt.
         site: ``resid_pre``, ``resid_mid`` or ``resid_post`` of some block.
         norm: ``"final"``: what is read is ``norm(h)``, with the model's final norm.
         at: the mark of the token that is read.
@@ -104,6 +108,57 @@ def contributions(
         >>> len(found.heads()[0]), bool(abs(found.values.sum() - found.direct.sum()) < 1e-4)
         (8, True)
     """
+    written = capture_written(model, prompts, site, at=at, batch_tokens=batch_tokens, progress=progress)
+    return written.read(model, weights, bias, norm)
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What every part wrote to the stream before ``site``, captured once and read as often as one likes."""
+
+    site: Site
+    acts: Activations
+
+    def read(
+        self,
+        model: Model,
+        weights: Float[Tensor, " d"] | Float[Tensor, "row d"],
+        bias: float | Float[Tensor, " row"] = 0.0,
+        norm: Norm = "none",
+    ) -> Contributions:
+        """The reading ``weights @ h + bias`` as a sum over parts; see `contributions`."""
+        h = self.acts[self.site].tensor()
+        u = weights.double().to(h.device).expand(len(h), -1)
+        constant = torch.as_tensor(bias, dtype=torch.float64, device=h.device).expand(len(h))
+        direct = (normed(model, h, norm).double() * u).sum(-1) + constant
+        if norm == "final":
+            held = _held(final_norm(model), h, model)
+            constant, u = constant + u @ held.shift, held.pull(u)
+        parts = {"resid_pre.0": (self.acts[Site("resid_pre", 0)].tensor().double() * u).sum(-1)}
+        for layer in sorted(s.layer for s in self.acts if s.kind == "z" and s.layer is not None):
+            heads, fixed = _heads(model, self.acts, layer, u)
+            parts |= {f"z.{layer}.h{k}": heads[:, k] for k in range(heads.shape[1])}
+            constant = constant + fixed
+        for mlp in sorted(s for s in self.acts if s.kind == "mlp_out"):
+            parts[str(mlp)] = (self.acts[mlp].tensor().double() * u).sum(-1)
+        parts["bias"] = constant
+        return _checked(model, parts, direct)
+
+
+def capture_written(
+    model: Model,
+    prompts: PromptSet,
+    site: Site | str,
+    *,
+    at: str = "last",
+    batch_tokens: int | None = None,
+    progress: bool | None = None,
+) -> Written:
+    """Capture what `contributions` needs, to be read along several directions.
+
+    Raises:
+        SiteError: another kind of site than ``resid_pre``, ``resid_mid`` or ``resid_post``.
+    """
     wanted = Site.parse(site)
     if wanted.kind not in ("resid_pre", "resid_mid", "resid_post"):
         raise SiteError(f"contributions are to the residual stream (resid_pre, resid_mid, resid_post), not {wanted}")
@@ -114,22 +169,7 @@ def contributions(
     sites |= {Site(kind, layer) for layer in attended for kind in ("z", "attn_out")}
     sites |= {Site("mlp_out", layer) for layer in mlps if _has(model, Site("mlp_out", layer))}
     acts = capture(model, prompts, sorted(sites), at=at, batch_tokens=batch_tokens, progress=progress)
-    h = acts[wanted].tensor()
-    u = weights.double().to(h.device)[None].expand(len(h), -1)
-    constant = torch.full((len(h),), float(bias), dtype=torch.float64, device=h.device)
-    direct = (normed(model, h, norm).double() * u).sum(-1) + bias
-    if norm == "final":
-        held = _held(final_norm(model), h, model)
-        constant, u = constant + held.shift @ u[0], held.pull(u)
-    parts = {"resid_pre.0": (acts[Site("resid_pre", 0)].tensor().double() * u).sum(-1)}
-    for layer in attended:
-        heads, fixed = _heads(model, acts, layer, u)
-        parts |= {f"z.{layer}.h{k}": heads[:, k] for k in range(heads.shape[1])}
-        constant = constant + fixed
-    for mlp in sorted(s for s in sites if s.kind == "mlp_out"):
-        parts[str(mlp)] = (acts[mlp].tensor().double() * u).sum(-1)
-    parts["bias"] = constant
-    return _checked(model, parts, direct)
+    return Written(wanted, acts)
 
 
 def _has(model: Model, site: Site) -> bool:
