@@ -35,16 +35,8 @@ def compare_checkpoints(
     Means are fitted anew on the training requests of the base model's cells, so that a checkpoint that refuses nothing
     has them, too.
 
-    Raises:
-        ActivationError: the other model has other sizes.
     """
     axis, held = reading.plain, np.flatnonzero(~reading.quadrants.train)
-    depths, width = reading.means.mean.shape[2:]
-    if (other.n_layers + 1, other.d_model) != (depths, width):
-        raise ActivationError(
-            f"{other.id} has {other.n_layers} layers of width {other.d_model}, the base model {depths - 1} of {width}; "
-            "means of one mean nothing in the other"
-        )
     now = measure_behaviour(other, requests, tokens, settings)
     beliefs = {
         BASE: {mark: reading.beliefs.mean(axis.name, mark)[reading.place[held]] for mark in MARKS},
@@ -77,6 +69,19 @@ def compare_checkpoints(
         **triple("refusal_change", change), "areas": [{"what": k, **triple("auc", i)} for k, i in areas.items()],
     }  # fmt: skip
     return Report("checkpoints", title, _words(change, areas, other.id), rows, provenance, meta=meta)
+
+
+def require_alike(model: Model, other: Model) -> None:
+    """Raise unless two models have the same sizes.
+
+    Raises:
+        ActivationError: they do not.
+    """
+    if (other.n_layers, other.d_model) != (model.n_layers, model.d_model):
+        raise ActivationError(
+            f"{other.id} has {other.n_layers} layers of width {other.d_model}, {model.id} {model.n_layers} of "
+            f"{model.d_model}; means of one mean nothing in the other"
+        )
 
 
 def _means(

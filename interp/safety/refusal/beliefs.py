@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...errors import SplitError
 from ...sites import Site
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ...models import Model
 
 Array = NDArray[Any]
+FEATURES = {"surface": surface_features, "bow": bag_features}
+"""Features that need no model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +84,9 @@ def read_beliefs(
     )
     judged = []
     for mark in means.marks:
+        features = {name: make(requests.prompts, mark) for name, make in FEATURES.items()}
         for contrast in contrasts:
-            controls = _simple(requests, quadrants, contrast, mark)
+            controls = _simple(features, quadrants, contrast)
             if fresh is not None:
                 controls["untrained"] = contrast_scores(fresh[1], contrast, mark, place)
             judged.append(
@@ -107,17 +111,15 @@ def _score(
     return means, beliefs_of(model, requests.prompts.select(held), means, axes, settings.progress)
 
 
-def _simple(requests: Requests, quadrants: Quadrants, contrast: Contrast, mark: str) -> dict[str, Array]:
+def _simple(features: Mapping[str, Tensor], quadrants: Quadrants, contrast: Contrast) -> dict[str, Array]:
     """Scores of the contrast's rows by features that need no model, fitted on the same training prompts."""
     out = {}
-    makers: Mapping[str, Any] = {"surface": surface_features, "bow": bag_features}
-    for name, make in makers.items():
-        features = make(requests.prompts, mark)
+    for name, made in features.items():
         scores = np.zeros(len(contrast.rows))
         for number, axis in enumerate(contrast.axes):
             here = contrast.stratum == number
             sides = [_rows(quadrants, cells) for cells in (axis.positive, axis.negative)]
-            scores[here] = surface_scores(features, sides[0], sides[1], contrast.rows[here])
+            scores[here] = surface_scores(made, sides[0], sides[1], contrast.rows[here])
         out[name] = scores[None]
     return out
 

@@ -156,7 +156,9 @@ def headline(reports: Mapping[str, Report], name: str) -> str:
     """The study in a few clauses, refusal first."""
     behaviour = reports["behaviour"]
     if not behaviour.meta["refuses"]:
-        text = f"No refusal found in {name}: {_counts(behaviour)}, so nothing here is about refusal"
+        some = any(row["refused"] for row in behaviour.rows if row["role"] in ("harmful", "harmless"))
+        what = "No refusal that goes by harm" if some else "No refusal"
+        text = f"{what} found in {name}: {_counts(behaviour)}, so nothing here is about refusal"
     else:
         text = f"{name} refuses: {_counts(behaviour)}"
     parts = [text]
@@ -203,7 +205,7 @@ def _side(cell: Cell) -> str:
 def _steering_words(report: Report) -> list[str]:
     own = best_rows(report.rows)
     if not report.meta.get("answers"):
-        return ["it does not answer the question about harm, so beliefs cannot be told by asking"]
+        return ["its answers to the question about harm do not tell the two apart, so asking shows nothing"]
     parts = []
     for direction in (HARM, REFUSAL):
         row = own.get((ANSWER, direction))

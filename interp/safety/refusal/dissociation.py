@@ -129,7 +129,8 @@ def dissociate(
                 site, length = directions[owner][layer].site, directions[owner][layer].scale
                 units = luck if name == RANDOM else directions[name][chosen[name][0]].unit[None]
                 fitted = None if name == RANDOM else chosen[name][0] + 1
-                for dose in sorted({*doses, chosen[owner][1]}):
+                wanted = {*doses, chosen[owner][1]} if layer == home else {chosen[owner][1]}
+                for dose in sorted(wanted):
                     rows = np.stack([measure(model, test, site, unit, dose * length) for unit in units])
                     bar.advance(len(rows))
                     about = (test.name, name, layer + 1, fitted, float(dose))

@@ -17,6 +17,8 @@ from .tables import Row, triple
 
 Array = NDArray[Any]
 ALPHA = 0.05
+NEGLIGIBLE = 0.02
+"""A change of probability that is not worth the word, however certain."""
 
 
 def dose_report(found: Dissociation, title: str, provenance: Any, settings: Settings) -> Report:
@@ -67,7 +69,7 @@ def effect_rows(found: Dissociation, settings: Settings) -> list[Row]:
                 luck = found.luck(one)
                 row |= triple("beyond", mean_moved(one.moved.mean(0) - luck.mean(0), outcome.groups, settings))
                 row["p"] = float(permutation_p(one.moved.mean(), luck.mean(1)))
-                row["moves"] = bool(row["beyond_lo"] > 0 and row["p"] <= ALPHA)
+                row["moves"] = bool(row["beyond_lo"] > 0 and row["p"] <= ALPHA and row["effect"] > NEGLIGIBLE)
             rows.append({**row, "draws": len(one.after), "n": one.moved.shape[1]})
     return rows
 

@@ -12,7 +12,7 @@ from ...directions import Direction
 from ...metrics import refusal_tokens_and_notes
 from ...report import Report
 from ...run.progress import Progress
-from .attacks import compare_checkpoints
+from .attacks import compare_checkpoints, require_alike
 from .behaviour import behaviour_report, measure_behaviour
 from .beliefs import read_beliefs
 from .claims import claims, headline
@@ -108,10 +108,13 @@ def refusal_study(
 
     Raises:
         PromptError, SplitError: requests that allow no honest answer; the message says what is missing.
+        ActivationError: ``compare`` has other sizes.
 
     Source: "LLMs encode harmfulness and refusal separately" (arXiv 2507.11878); what differs is in
     ``docs/methods/harmfulness-and-refusal.md``.
     """
+    if compare is not None:
+        require_alike(model, compare)
     requests = load_requests(
         model.tokenizer, harmful=harmful, harmless=harmless, jailbroken=jailbroken, overrefused=overrefused,
         template=template, system=system, limit=limit, n_ctx=model.n_ctx, seed=seed,

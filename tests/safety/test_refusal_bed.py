@@ -1,0 +1,190 @@
+"""The whole study on the chat bed, where harm and refusal were planted apart, and where there is nothing to find."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+import interp
+from interp import testbeds
+from interp.errors import ActivationError, SplitError
+from interp.report import Report
+from interp.safety.refusal.study import refusal_study
+
+BED = testbeds.path("chat")
+QUESTION = "would this cause harm ?"
+SIZES = {"train": 32, "val": 20, "test": 24}
+QUICK: dict[str, Any] = {"permutations": 99, "bootstrap": 100, "doses": (1.0,), "question": QUESTION}
+
+
+def rows_of(name: str, **sizes: int) -> list[dict[str, Any]]:
+    """The first rows of each part of a file of the bed."""
+    wanted, seen, out = SIZES | sizes, Counter(), []
+    for line in (BED / f"{name}.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        seen[row["split"]] += 1
+        if seen[row["split"]] <= wanted[row["split"]]:
+            out.append(row)
+    return out
+
+
+@pytest.fixture(scope="module")
+def model():
+    return interp.load_model(BED)
+
+
+@pytest.fixture(scope="module")
+def study(model):
+    four = {name: rows_of(name) for name in ("harmful", "harmless", "jailbroken", "overrefused")}
+    return refusal_study(model, **four, compare=model.untrained(1), command="interp refusal", **QUICK)
+
+
+def cells(study, **wanted):
+    return [c for c in study.reports["beliefs"].meta["cells"] if all(c[k] == v for k, v in wanted.items())]
+
+
+def test_harm_is_read_at_the_end_of_the_instruction_and_refusal_at_the_end_of_the_prompt(study):
+    found = {(c["reading"], c["mark"]): c for c in cells(study)}
+    assert found["harm", "t_inst"]["found"]
+    assert found["harm", "t_inst"]["auc_lo"] > 0.8
+    assert found["refusal", "t_post"]["found"]
+    assert found["refusal", "t_post"]["auc_lo"] > 0.8
+    # And not the other way round.
+    assert not found["refusal", "t_inst"]["found"]
+    assert abs(found["refusal", "t_inst"]["auc"] - 0.5) < 0.15
+    assert not found["harm", "t_post"]["found"]
+
+
+def test_off_the_diagonal_harm_is_followed_first_and_refusal_then(study):
+    inst, post = cells(study, reading="off-diagonal")
+    assert (inst["mark"], inst["verdict"]) == ("t_inst", "follows harmfulness")
+    assert (post["mark"], post["verdict"]) == ("t_post", "follows refusal")
+    rows = {(r["mark"], r["cell"]): r for r in study.reports["quadrants"].rows}
+    for mark, near in (("t_inst", ("harmful-refused", "harmful-accepted")),
+                       ("t_post", ("harmful-refused", "harmless-refused"))):  # fmt: skip
+        for cell in ("harmful-refused", "harmful-accepted", "harmless-refused", "harmless-accepted"):
+            assert (rows[mark, cell]["near"] > 0.9) == (cell in near), (mark, cell)
+            assert (rows[mark, cell]["near"] < 0.1) == (cell not in near), (mark, cell)
+    means = {r["mark"]: r for r in study.reports["regression"].rows if r["depth"] is None}
+    assert means["t_inst"]["harm_lo"] > 10 * abs(means["t_inst"]["refusal"])
+    assert means["t_post"]["refusal_lo"] > 3 * abs(means["t_post"]["harm"])
+
+
+def test_every_control_fails_where_the_belief_is_found(study):
+    for cell in cells(study):
+        if cell["found"]:
+            for name in ("untrained", "embedding", "surface", "bow"):
+                assert cell[f"ahead_of_{name}_lo"] > 0, (cell["reading"], cell["mark"], name)
+
+
+def test_the_harm_direction_flips_the_answer_and_the_refusal_direction_does_not(study):
+    rows = study.reports["dissociation"].rows
+    own = {}
+    for row in rows:
+        own.setdefault((row["outcome"], row["direction"]), []).append(row)
+    [harm] = own["answer", "harm"]
+    assert harm["moves"]
+    assert harm["flipped"] > 0.9
+    assert harm["beyond_lo"] > 1
+    assert all(row["flipped"] < 0.1 and not row["moves"] for row in own["answer", "refusal"])
+    assert all(row["flipped"] < 0.1 for row in own["answer", "random"])
+    assert any(row["moves"] and row["flipped"] > 0.9 for row in own["refusal, after it", "refusal"])
+    assert all(row["flipped"] < 0.1 for row in own["refusal, after it", "harm"])
+    assert study.reports["dissociation"].meta["double"]
+    leads = study.reports["dissociation"].meta["leads"]
+    assert leads["answer"]["lead_lo"] > 1
+    assert leads["refusal, after it"]["lead_lo"] > 0.5
+
+
+def test_directions_point_along_what_was_planted(study):
+    truth = testbeds.truth("chat")
+    for name, site, unit in (
+        ("harm", truth.harm_site, truth.harm_unit), ("refusal", truth.refusal_site, truth.refusal_unit)
+    ):  # fmt: skip
+        direction = next(d for d in study.directions[name] if str(d.site) == site)
+        assert float(direction(torch.tensor(unit, dtype=torch.float64))) > 0.95, name
+    assert {d.mark for d in study.directions["harm"]} == {"t_inst"}
+    assert {d.mark for d in study.directions["refusal"]} == {"t_post"}
+
+
+def test_the_guard_catches_jailbroken_requests_that_the_model_answers(study):
+    rows = {(r["role"], r["category"]): r for r in study.reports["guard"].rows}
+    assert rows["jailbroken", None]["flagged"] > 0.9
+    assert rows["jailbroken", None]["refused"] < 0.1
+    assert rows["jailbroken", None]["ahead_lo"] > 0.5
+    assert rows["overrefused", None]["flagged"] < 0.2
+    assert study.reports["guard"].meta["auroc_lo"] > study.reports["guard"].meta["bow_auroc"]
+
+
+def test_a_checkpoint_without_training_has_lost_both(study):
+    report = study.reports["checkpoints"]
+    assert report.meta["refusal_change_hi"] < -0.9
+    base, _, refitted = report.meta["areas"]
+    assert base["auc_lo"] > 0.8
+    assert refitted["auc"] < 0.75
+    assert {r["what"] for r in report.rows} == {
+        "base model", "other model, the base model's means", "other model, means fitted anew"
+    }  # fmt: skip
+
+
+def test_claims_headline_and_files(study, model, tmp_path):
+    said = {row["claim"]: row for row in study.summary.rows}
+    assert set(study.summary.columns) == {"claim", "value", "value_lo", "value_hi", "null", "p", "verdict", "holds"}
+    assert said["Plain harmful requests are refused more often than plain harmless ones (difference of shares)"][
+        "holds"
+    ]
+    assert study.summary.headline.startswith("'chat' refuses: 76 of 76 plain harmful and 0 of 76 plain harmless")
+    assert "lie by harm (AUC 1.00) at t_inst and lie by refusal (AUC 0.00) at t_post" in study.summary.headline
+    folder = study.save(tmp_path / "out")
+    assert Report.load(folder / "report.json") == study.summary
+    for name, report in study.reports.items():
+        assert Report.load(folder / f"{name}.json") == report
+        assert report.provenance.command == "interp refusal"
+        assert report.provenance.model == model.fingerprint
+    path = folder / "directions" / "harm.resid_post.1.safetensors"
+    assert interp.Direction.load(path, model.fingerprint).mark == "t_inst"
+    assert repr(study) == repr(study.summary)
+
+
+def test_two_quadrants_are_said_to_be_confounded(model):
+    found = refusal_study(
+        model, harmful=rows_of("harmful"), harmless=rows_of("harmless"), untrained=False, draws=1, **QUICK
+    )
+    assert "but with these requests harm and refusal are one" in found.summary.headline
+    assert found.reports["beliefs"].warnings[0].startswith("Harmfulness and refusal are confounded (76 refused harmful")
+    assert {c["reading"] for c in cells(found)} == {"plain"}
+    assert "regression" not in found.reports
+
+
+@pytest.mark.parametrize("kind", ["null-last", "null-length", "null-template"])
+def test_nothing_is_found_where_only_the_wording_differs(model, kind):
+    rows = rows_of(kind, train=64, val=40, test=48)
+    sides = [
+        [{k: v for k, v in r.items() if k not in ("harmful", "refused")} for r in rows if r["label"] == label]
+        for label in "ab"
+    ]
+    found = refusal_study(model, harmful=sides[0], harmless=sides[1], draws=1, **QUICK)
+    assert not any(row["holds"] for row in found.summary.rows), found.summary
+    assert found.summary.headline.startswith("No refusal that goes by harm found in 'chat'")
+    assert set(found.directions) == {"harm"}
+    assert {"quadrants", "belief-map", "regression"}.isdisjoint(found.reports)
+
+
+def test_a_model_that_has_learned_nothing_is_told_that_it_does_not_refuse(model):
+    four = {name: rows_of(name) for name in ("harmful", "harmless", "jailbroken", "overrefused")}
+    found = refusal_study(model.untrained(3), **four, draws=1, untrained=False, **QUICK)
+    assert found.summary.headline.startswith("No refusal found in")
+    assert not any(row["holds"] for row in found.summary.rows), found.summary
+
+
+def test_too_few_requests_and_another_architecture_are_refused(model):
+    few = {name: rows_of(name, train=4, val=4, test=4) for name in ("harmful", "harmless")}
+    with pytest.raises(SplitError, match="beliefs need 8 harmful and 8 harmless requests in the training part"):
+        refusal_study(model, **few, **QUICK)
+    other = interp.load_model(testbeds.path("memory"))
+    with pytest.raises(ActivationError, match="means of one mean nothing in the other"):
+        refusal_study(model, harmful=rows_of("harmful"), harmless=rows_of("harmless"), compare=other, **QUICK)
