@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .ablation import heads_against_random
-    from .belief_map import belief_map, beliefs_by_category
     from .beliefs import beliefs_by_depth, effects_by_depth
     from .cliff import refusal_trajectory
     from .erasure import erasure_verdicts
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from .html import write_html
     from .inversion import dissociation, steered_answers
     from .layers import accuracy_by_layer
+    from .maps import belief_map, beliefs_by_category
     from .project_out import project_out_by_depth
     from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
     from .recall import dose_response
@@ -39,8 +39,8 @@ _HOME = {
     "Table": "tables",
     "Theme": "themes",
     "accuracy_by_layer": "layers",
-    "belief_map": "belief_map",
-    "beliefs_by_category": "belief_map",
+    "belief_map": "maps",
+    "beliefs_by_category": "maps",
     "beliefs_by_checkpoint": "quadrants",
     "beliefs_by_depth": "beliefs",
     "beliefs_by_quadrant": "quadrants",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from ..errors import ReportError
 from ..report import Report
 from .ablation import heads_against_random
-from .belief_map import belief_map, beliefs_by_category
 from .beliefs import beliefs_by_depth, effects_by_depth
 from .cliff import refusal_trajectory
 from .erasure import erasure_verdicts
@@ -18,6 +17,7 @@ from .guard import guard_roc
 from .heads import head_grid
 from .inversion import dissociation, steered_answers
 from .layers import METRICS, accuracy_by_layer
+from .maps import belief_map, beliefs_by_category
 from .project_out import project_out_by_depth
 from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
 from .recall import dose_response

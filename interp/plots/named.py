@@ -27,7 +27,7 @@ def dots_by_name(
     """
     import plotly.graph_objects as go
 
-    frame = panel_frame(theme, [html.escape(title) for title in panels], width, own_y=False)
+    frame = panel_frame(theme, [html.escape(title) for title in panels], width, own_y=True)
     figure = go.Figure()
     places = {value: float(i) for i, value in enumerate(names)}
     reach = (-0.5, len(names) - 0.5)
@@ -49,7 +49,8 @@ def dots_by_name(
     if len(series) == 1:
         figure.update_traces(showlegend=False)
     lines = 1 + max((text.count("\n") for text in names.values()), default=0)
-    frame.apply(figure, report.title, "", y_title, ticks, limits(figure))
+    titles = [y_title if panel.column == 0 else "" for panel in frame.panels]
+    frame.apply(figure, report.title, "", titles, ticks, [limits(figure)] * len(titles))
     if lines > 1:
         size = theme.font_size
         figure.update_layout(height=figure.layout.height + round(size * 1.2 * (lines - 1)))

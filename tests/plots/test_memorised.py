@@ -82,8 +82,8 @@ def test_every_figure_has_a_caption_and_every_kind_its_words(make, kind):
     assert how_to_read(report)
 
 
-def test_every_kind_with_a_figure_is_made_here(make):
-    assert set(FIGURES) - {"probe"} == set(DRAWS)
+def test_every_kind_has_a_figure():
+    assert set(DRAWS) <= set(FIGURES)
 
 
 # ---- recall ----------------------------------------------------------------------------------------------------------
