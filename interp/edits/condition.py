@@ -91,8 +91,8 @@ def gate(edit: Edit, condition: Condition) -> Edit:
     A condition that no prompt meets is no mistake: the run goes on, and its ``opened`` says for each prompt whether the
     edit acted. (An edit that never fires *although* a prompt met its condition raises, as any other does.)
 
-    Source: conditional activation steering, Lee et al. (arXiv 2409.05907). They compare ``h`` with ``tanh(proj_c h)``,
-    averaged over the prompt; here it is the signed cosine, at a mark or averaged (``mark="all"``).
+    Source: conditional activation steering, Lee et al. (arXiv 2409.05907). Theirs is the cosine of ``h`` and
+    ``tanh(proj_c h)``, which has no sign; here it is that of ``h`` and ``c``.
 
     Example:
         >>> import interp

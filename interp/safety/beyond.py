@@ -37,6 +37,10 @@ class Beyond:
         """Doses at which the effect is beyond random directions (corrected for their number) and over prompts."""
         return (self.p_max <= alpha) & (self.p_prompts <= alpha)
 
+    def hinted(self, alpha: float) -> NDArray[np.bool_]:
+        """Doses at which it is so only if no other dose was looked at."""
+        return (self.p <= alpha) & (self.p_prompts <= alpha) & ~self.found(alpha)
+
 
 def beyond_random(
     effects: Float[np.ndarray, "dose prompt"],

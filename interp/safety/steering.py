@@ -21,7 +21,7 @@ from .beyond import Beyond, beyond_random, means_over
 from .controls import Kind, rows_at, turned, typical_norm
 from .neutral import Arm, Costs, measure_costs
 from .outcomes import Outcome, outcome, require_reach
-from .words import steering_headline, steering_warnings
+from .words import HINT, steering_headline, steering_warnings
 
 if TYPE_CHECKING:
     from ..models import Model
@@ -234,7 +234,7 @@ def _rows(
     """One row per coefficient, the unedited model's among them."""
     moved = [c for c in doses if c]
     count = (len(costs.kl) - len(moved)) // len(moved) if costs is not None else 0
-    found = beyond.found(alpha)
+    found, hinted = beyond.found(alpha), beyond.hinted(alpha)
     rows = []
     for c in doses:
         k = moved.index(c) if c else -1
@@ -256,7 +256,7 @@ def _rows(
             else:
                 row |= {"kl": 0.0, "ce_change": 0.0, **costs.unedited(**boot)}
         if c:
-            row["verdict"] = verdict(bool(found[k]), row.get("kl"), kl_limit)
+            row["verdict"] = HINT if hinted[k] else verdict(bool(found[k]), row.get("kl"), kl_limit)
         rows.append({**row, "n": len(base), "n_groups": len(np.unique(groups))})
     return rows
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
+HINT = "beyond random at this coefficient alone"
 
 
 def steering_headline(rows: Sequence[Row], meta: Row) -> str:
@@ -14,6 +15,15 @@ def steering_headline(rows: Sequence[Row], meta: Row) -> str:
     name, base = meta["metric"], next(row for row in rows if not row["coeff"])
     good = [row for row in moved if row["verdict"] == "beyond random"]
     dear = [row for row in moved if row["verdict"] == "beyond random, at a price"]
+    hints = [row for row in moved if row["verdict"] == HINT]
+    if hints and not good and not dear:
+        row = min(hints, key=lambda row: row["p_max"])
+        return (
+            f"At most a hint: at coefficient {row['coeff']:g} the {name} changes by "
+            f"{_value(row, 'effect', sign=True)}, more than {meta['n_random']} random directions do there "
+            f"(p = {row['p']:.2g}), but one of {len(moved)} coefficients stands out as much by chance "
+            f"(p = {row['p_max']:.2g}); use more random directions."
+        )
     if not good and not dear:
         best = max(moved, key=lambda row: abs(row["effect"]))
         if meta["min_p"] > meta["alpha"]:

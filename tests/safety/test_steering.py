@@ -199,6 +199,18 @@ def test_effects_that_only_some_prompts_have_are_not_found():
         beyond_random(effect, drawn[:0], np.arange(8))
 
 
+def test_one_coefficient_of_several_is_a_hint():
+    """Beyond random where it was looked at, but a random direction stands out as much at another coefficient."""
+    rng = np.random.default_rng(3)
+    drawn = rng.normal(0, 1, (19, 2, 1)) + rng.normal(0, 0.01, (19, 2, 12))
+    drawn[4, 1] += 40.0
+    found = beyond_random(np.stack([np.full(12, 8.0), np.full(12, 0.1)]), drawn, np.arange(12))
+    assert found.p[0] == 0.05
+    assert found.p_max[0] == 0.1
+    assert found.hinted(0.05).tolist() == [True, False]
+    assert not found.found(0.05).any()
+
+
 def test_intervals_of_ratios_draw_texts_again():
     sizes, totals = np.array([10.0, 20.0, 30.0, 40.0]), np.array([5.0, 10.0, 15.0, 20.0])
     found = ratios_over(totals, sizes)

@@ -110,5 +110,6 @@ def _verdict(meta: Any) -> str:
     alpha, limit = meta.get("alpha", 0.05), meta.get("kl_limit", 0.1)
     return (
         f"Beyond its controls if both p (corrected for the choice of coefficient) and p over prompts are at most "
-        f"{alpha:g}; at a price if KL on neutral text is above {limit:g} nats per token."
+        f"{alpha:g}; at a price if KL on neutral text is above {limit:g} nats per token. 'At this coefficient alone' "
+        "means that the p of no other coefficient was thought of: a hint, to be looked at with more random directions."
     )
