@@ -60,6 +60,48 @@ def _keep(kept: dict[Site, Tensor], tap: Tap, at: Tensor, x: Tensor) -> None:
     kept[tap.site] = (rows * weight[..., None]).sum(1) / weight.sum(1, keepdim=True)
 
 
+def live_tokens(
+    model: Model, prompts: PromptSet, sites: Sequence[Site], spans: Int[np.ndarray, "prompt 2"] | None = None
+) -> dict[Site, Float[Tensor, "token d"]]:
+    """Activations of every token as part of a graph, from one forward pass over all prompts, one prompt after another.
+
+    ``spans`` are half-open token ranges, one per prompt, outside of which tokens are left out; by default all are
+    taken. Nothing after the last site is computed.
+
+    Raises:
+        PromptError: a span that is empty or leaves its prompt.
+
+    >>> import interp
+    >>> model = interp.load_model(interp.testbeds.path("induction"))
+    >>> prompts = PromptSet.from_tokens([[5, 9, 7], [8, 6]])
+    >>> [rows] = live_tokens(model, prompts, model.expand("resid_post.1"), np.array([[1, 3], [0, 2]])).values()
+    >>> tuple(rows.shape)[0], rows.requires_grad
+    (4, True)
+    """
+    check_inputs(model, prompts, None, "right")
+    given = np.stack([np.zeros_like(prompts.lengths), prompts.lengths], 1) if spans is None else np.asarray(spans)
+    start, stop = given.T
+    wrong = np.flatnonzero((start < 0) | (start >= stop) | (stop > prompts.lengths))
+    if len(wrong):
+        i = int(wrong[0])
+        raise PromptError(
+            f"tokens {start[i]} to {stop[i]} of prompt {prompts.ids[i]!r}, which has {prompts.lengths[i]}"
+        )
+    example = np.repeat(np.arange(len(prompts)), stop - start)
+    position = np.concatenate([np.arange(a, b) for a, b in zip(start, stop, strict=True)])
+    cells = (torch.from_numpy(example), torch.from_numpy(position))
+    kept: dict[Site, Tensor] = {}
+    reads = [(tap, partial(_keep_cells, kept, tap, cells)) for tap in map(model.resolve, sites)]
+    with torch.inference_mode(False), torch.enable_grad(), Hooks(model, reads, stop=True) as hooks:
+        inputs, _ = _batch(model, prompts)
+        hooks.run(lambda: model.hf(**inputs), batch=len(prompts))
+    return {site: kept[site] for site in sites}
+
+
+def _keep_cells(kept: dict[Site, Tensor], tap: Tap, cells: tuple[Tensor, Tensor], x: Tensor) -> None:
+    kept[tap.site] = x[cells[0].to(x.device), cells[1].to(x.device)]
+
+
 def text_loss(model: Model, prompts: PromptSet) -> Float[Tensor, ""]:
     """Mean cross-entropy per predicted token, in nats, as part of a graph.
 
