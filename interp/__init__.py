@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import memorisation, plots, testbeds
+    from . import memorisation, plots, safety, testbeds
     from .directions import Direction
     from .doctor import doctor
     from .edits import Edit, ablate, add, patch, scale
@@ -59,6 +59,7 @@ _HOME: dict[str, str | None] = {
     "patch": "edits",
     "plots": None,
     "probe": "probes.study",
+    "safety": None,
     "scale": "edits",
     "testbeds": None,
     "verify": "store",
@@ -91,6 +92,7 @@ __all__ = [
     "patch",
     "plots",
     "probe",
+    "safety",
     "scale",
     "testbeds",
     "verify",

@@ -6,13 +6,30 @@ Names load when they are first used.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-# Public name -> the module that has it, in alphabetical order. What shares its name with its module is imported from
-# there. A new name goes here, and under TYPE_CHECKING for type checkers if others use it from here.
-_HOME: dict[str, str] = {}
+if TYPE_CHECKING:
+    from .refusal.guard import latent_guard
+    from .refusal.loading import load_requests
+    from .refusal.requests import Requests
+    from .refusal.study import RefusalStudy, refusal_study
 
-__all__: list[str] = []
+# Public name -> the module that has it. What shares its name with its module is imported from there.
+_HOME: dict[str, str] = {
+    "RefusalStudy": "refusal.study",
+    "Requests": "refusal.requests",
+    "latent_guard": "refusal.guard",
+    "load_requests": "refusal.loading",
+    "refusal_study": "refusal.study",
+}
+
+__all__ = [
+    "RefusalStudy",
+    "Requests",
+    "latent_guard",
+    "load_requests",
+    "refusal_study",
+]
 
 
 def __getattr__(name: str) -> Any:
