@@ -77,6 +77,7 @@ def attribute(
     ['a1.h0->logits', 'input->a1.h0<v>']
     """
     kind, how = level_of(level), method_of(method, steps, rule, grad_drop)
+    pairs.check(model)
     graph, bound = Graph.of(model), bind(metric, pairs)
     how.check(bound, ablation, pairs)
     plan = make_plan(model, graph, pairs, how.rows_per_pair(graph), max_bytes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from ..errors import CircuitError
 from .graph import Graph
@@ -17,7 +17,8 @@ from .graph import Graph
 class Circuit:
     """Some of the edges of a graph; everything else is ablated when the circuit is run.
 
-    ``about`` says how it was chosen (number of edges asked for, ranking, stability).
+    ``about`` says how it was chosen (number of edges asked for, ranking, stability). ``frequency`` is how often each
+    edge would have been chosen from resampled pairs, if that is known.
 
     Raises:
         CircuitError: the mask has another shape than the graph, or holds an edge that the graph lacks.
@@ -31,6 +32,7 @@ class Circuit:
     graph: Graph
     mask: Bool[np.ndarray, "src dst"]
     about: dict[str, Any] = field(default_factory=dict)
+    frequency: Float[np.ndarray, "src dst"] | None = None
 
     def __post_init__(self) -> None:
         legal = self.graph.legal

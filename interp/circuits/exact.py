@@ -68,6 +68,7 @@ def exact(
     >>> round(scores["a1.h0->logits"], 2), abs(scores["a0.h1->logits"]) < 1e-4
     (72.0, True)
     """
+    pairs.check(model)
     graph, bound = Graph.of(model), bind(metric, pairs)
     if level not in ("edge", "node") or (level == "node" and edges is not None):
         raise CircuitError(f"level={level!r}: 'edge' (all, or those in edges=), or 'node' (all)")

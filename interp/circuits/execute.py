@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import CircuitError
 from ..run.nodes import NodeValues, wiring
 from ..run.tape import Tape
-from .ablation import Ablation, make_ablation
+from .ablation import make_ablation
 from .batches import PairBatch, pair_batches
 from .circuit import Circuit
 from .graph import PARTS, Graph
@@ -54,6 +54,7 @@ def run_circuits(
     >>> run_circuits(model, pairs, [empty, full])[:, 0].round(1).tolist()
     [-36.0, 36.0]
     """
+    pairs.check(model)
     graph, bound = Graph.of(model), bind(metric, pairs)
     if not circuits:
         raise CircuitError("there are no circuits to run")

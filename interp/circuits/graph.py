@@ -109,6 +109,19 @@ class Graph:
         """The layer of a target; the number of layers for the logits."""
         return target // (sum(self.heads.values()) + 1)
 
+    def part_of(self, target: int) -> tuple[int, str, int]:
+        """Layer, part (``q k v mlp``, or ``logits``) and head of a target."""
+        layer = self.layer_of(target)
+        for part in (*PARTS, "mlp") if layer < self.n_layers else ():
+            columns = self.targets_of(layer, part)
+            if columns.start <= target < columns.stop:
+                return layer, part, target - columns.start
+        return layer, "logits", 0
+
+    def first_target(self, layer: int, part: str) -> int:
+        """Column of the first target of a part."""
+        return len(self.targets) - 1 if part == "logits" else self.targets_of(layer, part).start
+
     def sources_of(self, layer: int) -> slice:
         """Rows of a layer's heads and, last, its MLP."""
         start = 1 + layer * (self.n_heads + 1)

@@ -42,6 +42,10 @@ class Outcome:
         whole = ablation == "resample" and self._pairs.even
         return Origin(method, metric, ablation, clean, ablated if whole else float("nan"), len(self._pairs), details)
 
+    def numbers(self) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
+        """Means over pairs, and the ends of their intervals."""
+        return self._totals.mean, self._totals.interval()
+
     def edge_scores(
         self, origin: Origin, made: Provenance, ranking: Ranking, measured: Bool[np.ndarray, "src dst"] | None = None
     ) -> EdgeScores:

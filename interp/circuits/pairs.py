@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
 
 from ..errors import CircuitError
 from ..prompts import PromptSet
+from ..run.job import check_inputs
+
+if TYPE_CHECKING:
+    from ..models import Model
 
 OTHER = "other"
 
@@ -112,6 +116,19 @@ class Pairs:
             wrong=tuple(self.wrong[i] for i in index),
         )
 
+    def check(self, model: Model) -> None:
+        """Raise unless the model has every token, the prompts fit it, and its vocabulary has every answer."""
+        for prompts in (self.clean, self.corrupted):
+            check_inputs(model, prompts, None, "right")
+            if model.n_ctx is not None:
+                prompts.check_fits(model.n_ctx)
+        top = max(int(a.max()) for a in (*self.answers, *self.wrong) if len(a))
+        if top >= model.sizes.d_vocab:
+            raise CircuitError(
+                f"an answer is token {top}, but the model's vocabulary has {model.sizes.d_vocab}; are the ids those of "
+                "another model?"
+            )
+
     @cached_property
     def columns(self) -> tuple[Int[np.ndarray, " pos"], ...]:
         """For each clean token, the corrupted token that stands against it.
@@ -153,7 +170,7 @@ class Pairs:
         if not self.spans:
             raise CircuitError(
                 f"pair {name!r}: {n} clean and {m} corrupted tokens; prompts of unequal length need named spans that "
-                "say what corresponds to what, or leave such pairs out (unequal='drop')"
+                "say what corresponds to what, or leave such pairs out (unusable='drop')"
             )
         at = ours = theirs = 0
         found = np.empty(n, np.int64)

@@ -85,6 +85,42 @@ def run_changes(
         return tape.play(batch.clean.times(n)).logits.unflatten(0, (n, -1))
 
 
+def run_shifts(
+    model: Model,
+    graph: Graph,
+    batch: PairBatch,
+    streams: Streams,
+    shifts: dict[tuple[int, str], tuple[list[int], Float[Tensor, "change pair pos d_model"]]],
+) -> Float[Tensor, "change pair vocab"]:
+    """Logits of every pair when targets of several layers read the clean stream plus a shift each.
+
+    ``shifts`` maps a layer and a part (``q k v mlp``, or ``logits`` of the layer behind the last) to the heads that
+    are meant, and to their shift in each change. What a target reads is set, whatever happened before it; the logits
+    read the shift on top of what happened.
+    """
+    n, start = len(next(iter(shifts.values()))[1]), min(layer for layer, _ in shifts)
+    writes: list[tuple[Tap, Write]] = []
+    if 0 < start < graph.n_layers:
+        writes.append((model.resolve(Site("resid_pre", start)), put(streams.pre[start].repeat(n, 1, 1))))
+    for (layer, part), (heads, shift) in shifts.items():
+        if part == "logits":
+            base = streams.last.repeat(n, 1, 1) if start == graph.n_layers else None
+            writes.append((wiring(model).final, _plus(shift.flatten(0, 1), base)))
+            continue
+        block = wiring(model).blocks[layer]
+        branch = block.mlp if part == "mlp" else block.attention
+        normed = branch.normed((streams.mid if part == "mlp" else streams.pre)[layer] + shift)
+        new = normed if part == "mlp" else block.projections[part](normed)
+        width = 1 if part == "mlp" else block.projections[part].heads
+        writes.append((branch.taps[part], _placed(new, [(i, heads) for i in range(n)], n, width)))
+    with Tape(model, writes=writes, start=start) as tape:
+        return tape.play(batch.clean.times(n)).logits.unflatten(0, (n, -1))
+
+
+def _plus(shift: Tensor, base: Tensor | None) -> Write:
+    return lambda x: (x if base is None else base.to(x)) + shift.to(x)
+
+
 def _changed(graph: Graph, layer: int, part: str, changes: Sequence[Change]) -> list[tuple[int, list[int]]]:
     """Which changes touch a part of the layer, and which of its heads."""
     columns = graph.targets_of(layer, part)

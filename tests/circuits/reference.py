@@ -37,7 +37,7 @@ class Split:
         constants = []
         for layer, block in enumerate(self.blocks):
 
-            def read(target, constants=constants):
+            def read(target, wrote=wrote, constants=constants):
                 return self.read(target, wrote, constants, inputs, patch)
 
             parts = self.heads(layer, block, tokens, read)

@@ -1,4 +1,4 @@
-"""Attribution, exact patching and circuits against a split-input forward pass written from the architectures' papers."""
+"""Attribution, exact patching and circuits against a split-input forward pass written out for three architectures."""
 
 from __future__ import annotations
 
