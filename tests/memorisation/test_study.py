@@ -102,12 +102,12 @@ def test_records_without_twins_and_wordings_have_recall_only(model, rows):
 
 def test_labels_without_pairs_are_no_twins(model, rows):
     keep = ("text", "label", "recall_1", "recall_2")
-    some = [{k: r[k] for k in keep} for r in rows if r["dose"] == 32 and r["pool"] == "M"]
+    some = [{k: r[k] for k in keep} for r in small(rows, 32) if r["pool"] == "M"]
     records = load_records(some, model.tokenizer)
-    assert repr(records) == "Records(48 records in wordings M, trained and untrained)"
+    assert repr(records) == "Records(32 records in wordings M, trained and untrained)"
     found = memorisation(model, records, permutations=19, untrained=False)
     cells = found.reports["signature"].meta["cells"]
-    assert {(c["units"], c["unit"]) for c in cells} == {(48, "records")}
+    assert {(c["units"], c["unit"]) for c in cells} == {(32, "records")}
     assert found.reports["signature"].rows[0]["pairs"] is None
     assert any("nothing says that a coin decided" in w for w in found.summary.warnings)
     said = [found.summary.headline, *(r.headline for r in found.reports.values())]
@@ -127,7 +127,7 @@ def test_groups_of_unpaired_records_are_counted_as_groups(model, rows):
 
 def test_without_recall_marks_the_last_token_is_read_and_that_is_said(model, rows):
     keep = ("text", "label", "pair", "group", "dose")
-    some = [{k: r[k] for k in keep} for r in rows if r["dose"] == 8 and r["pool"] == "M"]
+    some = [{k: r[k] for k in keep} for r in small(rows) if r["pool"] == "M"]
     found = memorisation(model, load_records(some, model.tokenizer), permutations=0, untrained=False)
     assert {row["mark"] for row in found.reports["signature"].rows} == {"last"}
     assert any("no recall marks" in w and "read at the last token" in w for w in found.summary.warnings)
