@@ -1,1 +1,82 @@
-"""Which edges of a model carry a behaviour: attribution, exact patching, circuits and how faithful they are."""
+"""Which edges of a model carry a behaviour: attribution, exact patching, circuits and how faithful they are.
+
+Names load when they are first used.
+
+>>> from interp import circuits, load_model, testbeds
+>>> model = load_model(testbeds.path("induction"))
+>>> pairs = circuits.Pairs.from_tokens([[5, 9, 7, 8, 5]], [[5, 8, 7, 9, 5]], answers=[[9]], wrong=[[8]])
+>>> scores = circuits.attribute(model, pairs, "logit_diff", method="eap-ig", replicates=0)
+>>> circuits.top_edges(scores, 2).names
+('input->a1.h0<v>', 'a1.h0->logits')
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .attribution import attribute
+    from .circuit import Circuit
+    from .evaluation import evaluate
+    from .execute import run_circuits
+    from .graph import Graph
+    from .load import load_pairs
+    from .minimal import minimality
+    from .pairs import Pairs
+    from .patching import exact
+    from .paths import PathEffects, path_patch
+    from .scores import EdgeScores, NodeScores
+    from .select import greedy, top_edges
+    from .verification import verify
+
+# Public name -> the module that has it.
+_HOME = {
+    "Circuit": "circuit",
+    "EdgeScores": "scores",
+    "Graph": "graph",
+    "NodeScores": "scores",
+    "Pairs": "pairs",
+    "PathEffects": "paths",
+    "attribute": "attribution",
+    "evaluate": "evaluation",
+    "exact": "patching",
+    "greedy": "select",
+    "load_pairs": "load",
+    "minimality": "minimal",
+    "path_patch": "paths",
+    "run_circuits": "execute",
+    "top_edges": "select",
+    "verify": "verification",
+}
+
+__all__ = [
+    "Circuit",
+    "EdgeScores",
+    "Graph",
+    "NodeScores",
+    "Pairs",
+    "PathEffects",
+    "attribute",
+    "evaluate",
+    "exact",
+    "greedy",
+    "load_pairs",
+    "minimality",
+    "path_patch",
+    "run_circuits",
+    "top_edges",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -24,7 +24,7 @@ def top_edges(scores: EdgeScores, n: int) -> Circuit:
         CircuitError: ``n`` is negative, or more than the edges that have a score.
 
     >>> import interp
-    >>> from interp.circuits.attribute import attribute
+    >>> from interp.circuits.attribution import attribute
     >>> from interp.circuits.pairs import Pairs
     >>> model = interp.load_model(interp.testbeds.path("induction"))
     >>> pairs = Pairs.from_tokens([[5, 9, 7, 8, 5]], [[5, 8, 7, 9, 5]], answers=[[9]], wrong=[[8]])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from interp.circuits.attribute import attribute
+from interp.circuits.attribution import attribute
 from interp.circuits.circuit import Circuit
-from interp.circuits.exact import exact
 from interp.circuits.execute import run_circuits
 from interp.circuits.graph import Graph
+from interp.circuits.patching import exact
 from tests.circuits.conftest import THREE, logit_gap, off, random_pairs, small, tokens
 from tests.circuits.reference import Split, circuit_metric, edge_effects, edge_scores
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from ..errors import CircuitError
 from ..report import Report
 from .circuit import Circuit
-from .evaluate import metric_of
-from .exact import exact
+from .evaluation import metric_of
 from .execute import run_circuits
 from .metrics import Metric
 from .pairs import Pairs
+from .patching import exact
 from .scores import EdgeScores
 
 if TYPE_CHECKING:
