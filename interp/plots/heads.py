@@ -48,13 +48,10 @@ def head_grid(
     reach = max((abs(v) for line in grid for v in line if v is not None and math.isfinite(v)), default=1.0) or 1.0
     frame = panel_frame(theme, [""], width or (theme.width if heads <= 16 else theme.wide))
     frame = Frame(theme, frame.width, (_narrower(frame.panels[0]),), 1, theme.font_size * max(2.2 * layers, 8))
-    bar: dict[str, Any] = {"tickvals": [-reach, 0, reach], "ticktext": [f"−{reach:.2g}", "0", f"{reach:.2g}"]}
     figure = go.Figure(
         go.Heatmap(
             z=grid, x=list(range(heads)), y=list(range(layers)), colorscale=DIVERGING, zmin=-reach, zmax=reach, xgap=1,
-            ygap=1, hoverinfo="text", hovertext=hover, **_numbers(grid, theme),
-            colorbar={"title": {"text": str(report.meta.get("unit", field))}, "thickness": theme.font_size * 0.8,
-                      "outlinewidth": 0, **bar},
+            ygap=1, hoverinfo="text", hovertext=hover, showscale=False, **_numbers(grid, theme),
         )
     )  # fmt: skip
     frame.dress(figure, report.title)
@@ -65,10 +62,29 @@ def head_grid(
     tall = max(1, math.ceil(layers / 24))
     y = Axis((-0.5, layers - 0.5), "Layer", list(range(0, layers, tall)), [str(i) for i in range(0, layers, tall)])
     frame.draw_axes(figure, panel, x, y)
+    _scale(figure, frame, reach, str(report.meta.get("unit", field)))
     for row in rows:
         if isinstance(row.get("rank"), int) and row["rank"] <= _MARKED:
             _frame_cell(figure, panel, row, theme)
     return figure
+
+
+def _scale(figure: Figure, frame: Frame, reach: float, unit: str) -> None:
+    """The colours' scale as a panel of its own: a colour bar would be a picture of pixels."""
+    import plotly.graph_objects as go
+
+    steps = [reach * (k / 10 - 1) for k in range(21)]
+    figure.add_trace(
+        go.Heatmap(
+            z=[[v] for v in steps], x=[0], y=steps, colorscale=DIVERGING, zmin=-reach, zmax=reach, showscale=False,
+            hoverinfo="skip", xaxis="x2", yaxis="y2",
+        )
+    )  # fmt: skip
+    panel = Panel("x2", "y2", 1, 0, (0.87, 0.9), (0.0, 1.0), 1.0, "")
+    texts = [f"−{reach:.2g}", "0", f"{reach:.2g}"]
+    reaches = Axis((-1.05 * reach, 1.05 * reach), unit, [-reach, 0, reach], texts)
+    frame.draw_axes(figure, panel, Axis((-0.5, 0.5), labelled=False, places=[], texts=[]), reaches)
+    figure.update_layout(yaxis2={"side": "right"})
 
 
 def _narrower(panel: Panel) -> Panel:

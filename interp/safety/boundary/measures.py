@@ -52,7 +52,7 @@ def centroid_margin(space: Space, positive: Bool[np.ndarray, " row"]) -> Float[n
 
     >>> x = np.array([[0.0], [1.0], [9.0], [10.0]])
     >>> centroid_margin(Space.of(x), np.array([False, False, True, True])).round(2).tolist()
-    [0.89, 0.79, 0.79, 0.89]
+    [1.0, 0.79, 0.79, 1.0]
     """
     means = {}
     for side in (False, True):
