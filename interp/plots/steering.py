@@ -106,12 +106,17 @@ def _score(report: Report, points: Sequence[Point], theme: Theme) -> list[Any]:
 
 def _cost(report: Report, points: Sequence[Point], field: str, theme: Theme) -> list[Any]:
     traces: list[Any] = []
-    if has_values(points, f"random_{field}"):
+    if has_values(points, f"random_{field}_lo"):
         at_zero = 0.0
         low, high = (
             [at_zero if p.x == 0 else p.value(f"random_{field}_{end}") for p in points] for end in ("lo", "hi")
         )
         traces.append(shuffled(points, low, high, "Random directions, range", reach=0))
+    elif has_values(points, f"random_{field}"):
+        start = [p for p in points if p.x == 0]
+        same = [Point(p.x, p.name, {f"random_{field}": p.value(field)}) for p in start]
+        beside = sorted([*same, *(p for p in points if p.x)], key=lambda p: p.x)
+        traces.append(line(beside, f"random_{field}", "A random direction", _RANDOM, theme, rank=5, group="one"))
     traces += band(points, field, _STEERED, "steered", 0.18)
     name = f"Steered{interval_words(report, points, 'score')}"
     traces.append(line(points, field, name, _STEERED, theme, rank=1, group="steered"))

@@ -271,7 +271,7 @@ def ablation_effect(
         beyond = beyond_random(
             (scores[0] - base)[None], others, groups, level=level, permutations=permutations, seed=seed
         )
-    costs, notes, written = None, (), first
+    costs, notes, written = None, (), first + 1  # texts of one control, too
     if neutral is not None:
         some = arms[: first + min(side_controls, len(removal.controls))]
         costs, notes = measure_costs(

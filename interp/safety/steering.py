@@ -132,7 +132,7 @@ def steer_dose_response(
     ``n_random`` random directions of the same length, ``_lo`` and ``_hi`` where 95 % of them lie, ``p`` and ``p_max``
     the rank of the direction among them (the latter for the most unusual coefficient of each), ``p_prompts`` sign flips
     over prompts. With ``neutral``: KL, change of loss, and fluency, as in `side_effects`, beside ``side_random`` of
-    the random directions.
+    the random directions (fluency beside one of them).
 
     Args:
         metric: ``"refusal"``, ``"log_p"``, ``"logit_diff"``, ``"says"``, or a function; see `outcome`, which also
@@ -217,13 +217,19 @@ def _costs(
     model: Model, how: Steering, moved: Sequence[float], drawn: dict[float, list[tuple[Edit, ...]]],
     neutral: PromptSet | None, count: int, stories: int, new_tokens: int, batch_tokens: int | None,
 ) -> tuple[Costs | None, tuple[str, ...]]:  # fmt: skip
-    """Costs of each coefficient, then of ``count`` random directions at each."""
+    """Costs of each coefficient, then of the first random direction at each, and so on; texts of it and the first."""
     if neutral is None:
         return None, ()
     arms = [Arm(f"{c:g}", how.edits(c)) for c in moved]
-    arms += [Arm(f"random {i + 1} at {c:g}", drawn[c][i]) for c in moved for i in range(count)]
+    arms += [Arm(f"random {i + 1} at {c:g}", drawn[c][i]) for i in range(count) for c in moved]
     return measure_costs(
-        model, arms, neutral, stories=stories, new_tokens=new_tokens, written_arms=len(moved), batch_tokens=batch_tokens
+        model,
+        arms,
+        neutral,
+        stories=stories,
+        new_tokens=new_tokens,
+        written_arms=2 * len(moved),
+        batch_tokens=batch_tokens,
     )
 
 
@@ -252,7 +258,9 @@ def _rows(
         if costs is not None:
             if c:
                 row |= costs.row(k, **boot)
-                row |= costs.spread([len(moved) + k * count + i for i in range(count)]) if count else {}
+                row |= costs.spread([(i + 1) * len(moved) + k for i in range(count)]) if count else {}
+                wrote = costs.row(len(moved) + k, **boot) if count else {}
+                row |= {f"random_{name}": wrote[name] for name in ("nll", "distinct_2") if name in wrote}
             else:
                 row |= {"kl": 0.0, "ce_change": 0.0, **costs.unedited(**boot)}
         if c:
