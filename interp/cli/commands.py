@@ -10,6 +10,7 @@ from .bench import Bench
 from .checks import Doctor
 from .cliff import Cliff
 from .demo import Demo
+from .direction import Direction
 from .erase import Erase
 from .inject import Inject
 from .memorisation import Memorisation
@@ -27,6 +28,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "memorisation": Memorisation,
     "erase": Erase,
     "inject": Inject,
+    "direction": Direction,
     "refusal": Refusal,
     "steer": Steer,
     "ablate": Ablate,

@@ -167,13 +167,15 @@ def fit_heads(
     made = [Direction.of(vector[k], sites[k], mark, f"iti({theta})", provenance) for k in chosen]
     seen = np.concatenate([train, val])
     sigmas = tuple(float(one(x[k, seen]).std()) for one, k in zip(made, chosen, strict=True))
-    table = [
+    share = float(truth[val].mean())
+    table: list[dict[str, Any]] = [
         {"site": str(s), "layer": s.layer, "head": s.head, "val_acc": float(right[0][k, 0]), "p_max": float(p[k]),
-         "test_acc": float(right[1][k, 0]), "chosen": k in chosen, "gap": float(gap[k].norm())}
+         "test_acc": float(right[1][k, 0]), "above_chance": float(right[0][k, 0]) - max(share, 1 - share),
+         "chosen": k in chosen, "gap": float(gap[k].norm())}
         for k, s in enumerate(sites)
     ]  # fmt: skip
-    for one, k in zip(sigmas, chosen, strict=True):
-        table[k]["sigma"] = one
+    for rank, (one, k) in enumerate(zip(sigmas, chosen, strict=True), 1):
+        table[k] |= {"sigma": one, "rank": rank}
     return HeadShifts(tuple(made), sigmas, _report(table, right, chosen, truth[_rows(folds)[2]], provenance, mark))
 
 
@@ -213,6 +215,6 @@ def _report(
         rows=table,
         provenance=provenance,
         meta={"top": len(chosen), "chance_acc": chance, "val_acc": float(val.mean()), "test_acc": float(test.mean()),
-              "permutations": right[0].shape[1] - 1,
+              "permutations": right[0].shape[1] - 1, "unit": "above guessing",
               "null_max_acc_95": float(np.quantile(right[0][:, 1:].max(0), 0.95)) if right[0].shape[1] > 1 else None},
     )  # fmt: skip

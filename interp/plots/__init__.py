@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
     from .recall import dose_response
     from .removal import effects_beside_controls
+    from .selection import candidate_grid, judged_direction
     from .signature import signature_by_depth
     from .signature_doses import signature_by_dose
-    from .steering import steering_dose_response
     from .spread import domain_tables, likeness_against_loss
+    from .steering import steering_dose_response
     from .tables import Table, table
     from .themes import Theme, get_theme
     from .training import recall_over_training
@@ -44,6 +45,7 @@ _HOME = {
     "beliefs_by_checkpoint": "quadrants",
     "beliefs_by_depth": "beliefs",
     "beliefs_by_quadrant": "quadrants",
+    "candidate_grid": "selection",
     "dissociation": "inversion",
     "domain_tables": "spread",
     "dose_response": "recall",
@@ -58,6 +60,7 @@ _HOME = {
     "guard_roc": "guard",
     "head_grid": "heads",
     "heads_against_random": "ablation",
+    "judged_direction": "selection",
     "likeness_against_loss": "spread",
     "project_out_by_depth": "project_out",
     "recall_over_training": "training",
@@ -80,6 +83,7 @@ __all__ = [
     "beliefs_by_checkpoint",
     "beliefs_by_depth",
     "beliefs_by_quadrant",
+    "candidate_grid",
     "dissociation",
     "domain_tables",
     "dose_response",
@@ -94,6 +98,7 @@ __all__ = [
     "guard_roc",
     "head_grid",
     "heads_against_random",
+    "judged_direction",
     "likeness_against_loss",
     "project_out_by_depth",
     "recall_over_training",

@@ -22,10 +22,11 @@ from .project_out import project_out_by_depth
 from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
 from .recall import dose_response
 from .removal import effects_beside_controls
+from .selection import candidate_grid, judged_direction
 from .signature import signature_by_depth
 from .signature_doses import signature_by_dose
-from .steering import steering_dose_response
 from .spread import domain_tables, likeness_against_loss
+from .steering import steering_dose_response
 from .themes import Theme
 from .training import recall_over_training
 from .transfer import transfer_by_depth
@@ -47,6 +48,18 @@ def _probe(report: Report, theme: str | Theme) -> Iterator[Picture]:
     for metric, name in METRICS.items():
         if metric in report.columns:
             yield Picture(name, accuracy_by_layer(report, metric, theme), metric != "auc")
+
+
+def _selection(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Candidates", candidate_grid(report, theme=theme))
+
+
+def _selection_test(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("On test prompts", judged_direction(report, theme=theme))
+
+
+def _heads(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Heads", head_grid(report, "above_chance", theme))
 
 
 def _recall(report: Report, theme: str | Theme) -> Iterator[Picture]:
@@ -150,6 +163,10 @@ def _spread_pairs(report: Report, theme: str | Theme) -> Iterator[Picture]:
 # Kind of report -> its figures, the main one first.
 FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "probe": _probe,
+    "direction": _probe,
+    "selection": _selection,
+    "selection-test": _selection_test,
+    "heads": _heads,
     "recall": _recall,
     "signature": _signature,
     "gap": _gap,

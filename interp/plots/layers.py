@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 METRICS = {"auc": "AUC", "acc": "Accuracy"}
+READERS = {"probe": "Probe", "direction": "Direction"}  # kind of report -> what its line is called
 
 
 def accuracy_by_layer(
@@ -49,12 +50,12 @@ def accuracy_by_layer(
     ['Probe']
 
     Raises:
-        ReportError: the report is not of kind "probe", or no row has the metric.
+        ReportError: the report is not of kind "probe" or "direction", or no row has the metric.
     """
     import plotly.graph_objects as go
 
-    if report.kind != "probe":
-        raise ReportError(f"accuracy_by_layer draws reports of kind 'probe', not {report.kind!r}")
+    if report.kind not in READERS:
+        raise ReportError(f"accuracy_by_layer draws reports of kind 'probe' or 'direction', not {report.kind!r}")
     if metric not in METRICS or (report.rows and metric not in report.columns):
         have = [m for m in METRICS if m in report.columns]
         raise ReportError(f"this report has no metric {metric!r} to draw; it has: {', '.join(have) or 'none'}")
@@ -129,7 +130,7 @@ def _panel_traces(report: Report, points: list[_Point], metric: str, theme: Them
         traces.append(line(control, field, "Untrained", style, theme, rank=2, group="untrained"))
     style = ROLES["result"]
     traces += band(points, metric, style, "result", 0.22)
-    name = "Probe" + interval_words(report, points, metric)
+    name = READERS[report.kind] + interval_words(report, points, metric)
     traces.append(line(points, metric, name, style, theme, rank=1, group="result", p="p_max"))
     return lines_on_top(traces)
 

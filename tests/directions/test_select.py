@@ -56,8 +56,8 @@ def test_the_report_holds_every_candidate_with_its_reasons(selection):
     for mark in ("post-3", "post-2", "post-1"):
         assert rows[0, mark]["reason"] == "the two means are equal"
         assert rows[0, mark]["bypass"] is None
-        assert "allowed below 4" in rows[4, mark]["reason"]
-        assert "induces no refusal" in rows[1, mark]["reason"], "before the planted block there is nothing"
+        assert "barred from 4" in rows[4, mark]["reason"]
+        assert "induce -" in rows[1, mark]["reason"], "before the planted block there is nothing"
     best = next(r for r in rows.values() if r["chosen"])
     assert best["bypass"] == min(r["bypass"] for r in rows.values() if "legal" in r["reason"] or r["chosen"])
 
@@ -138,6 +138,17 @@ def test_two_sets_of_the_same_kind_hold_none():
     found = select_direction(refusing(), *halves, **QUICK)
     assert not found.found
     assert "answers 0 of 24 harmless train" in found.reason
+
+
+def test_sets_that_are_refused_alike_hold_none_whatever_the_filter_leaves():
+    """Each set is half and half; the filter would leave harmful prompts of the one and harmless ones of the other."""
+    bad, good = requests("harmful"), requests("harmless")
+    sets = [join([bad.select(range(a, b)), good.select(range(a, b))]) for a, b in ((0, 30), (30, 60))]
+    found = select_direction(refusing(), *sets, **{**QUICK, "val": 16})
+    assert not found.found
+    assert found.candidates is None
+    assert "refuses 5" in found.reason
+    assert "whatever sets the two apart is not refusal" in found.reason
 
 
 def test_limits_are_kept():

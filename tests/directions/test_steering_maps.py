@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interp.directions import Direction
-from interp.directions.caa import answer_prompts, caa
+from interp.directions.contrast import answer_prompts, caa
 from interp.directions.heads import HeadShifts, fit_heads, iti
 from interp.directions.null_space import NullSpaceMap, fit_null_space_map
 from interp.errors import ActivationError, PromptError, ProvenanceError, SplitError, StatisticsError

@@ -51,11 +51,11 @@ def attempt(trial: Trial, candidates: Candidates, mark: int, layer: int, limits:
     reasons = []
     barred = limits.first_barred(len(candidates.sites))
     if layer >= barred:
-        reasons.append(f"layer {layer} of {len(candidates.sites)}, allowed below {barred}")
+        reasons.append(f"layer {layer}, barred from {barred} on")
     if not kl <= limits.kl:
-        reasons.append(f"KL {kl:.3g} above {limits.kl:g}")
+        reasons.append(f"KL {kl:.2g} > {limits.kl:g}")
     if not induce >= limits.induce:
-        reasons.append(f"adding it induces no refusal ({induce:.3g})")
+        reasons.append(f"induce {induce:.2g} < {limits.induce:g}")
     return Tried(mark, layer, bypass, induce, kl, tuple(reasons))
 
 

@@ -80,6 +80,13 @@ def split_parts(
     return Parts(**parts)
 
 
+def at_most(prompts: PromptSet, count: int, seed: int = 0) -> PromptSet:
+    """So many of the prompts, drawn at random and in their order; all where there are no more."""
+    if len(prompts) <= count:
+        return prompts
+    return prompts.select(np.sort(np.random.default_rng(seed).permutation(len(prompts))[:count]))
+
+
 def _named(values: np.ndarray, column: str) -> np.ndarray:
     unknown = sorted({str(v) for v in values} - _SAME.keys())
     if unknown:

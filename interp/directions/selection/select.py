@@ -6,23 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from ...errors import PromptError, StatisticsError
-from ...metrics import refusal_score, refusal_tokens_and_notes
+from ...metrics import refusal_tokens_and_notes
 from ...prompts import PromptSet
 from ...prompts.join import join
 from ...prompts.post import mark_post
 from ...report import Report
-from ...run import forward
 from ...run.progress import Progress
 from ...stats import permutation_p
 from ..direction import Direction
 from .candidates import Candidates, read_rows
 from .choice import Limits, Tried, attempt, best_bypass, choose
+from .expected import as_expected
 from .judgement import Judgement, judge
 from .parts import NAMES, Parts, require_apart, split_parts
 from .trials import Trial
@@ -98,11 +97,12 @@ def select_direction(
 ) -> Selection:
     """The difference of means, at some token after the instruction and some block, whose ablation undoes refusal best.
 
-    Prompts that the model does not treat as expected are left out of training and validation: harmful ones that it
-    does not refuse (refusal score 0 or below), harmless ones that it does. Each candidate is then taken out of the
-    whole model (bypass: mean score of harmful prompts; KL of harmless prompts' next token from the plain model's) and
-    added at its own block (induce: mean score of harmless prompts). Candidates with too large a KL, too low an induced
-    score, or too late a layer are discarded, and the lowest bypass wins.
+    The model must refuse harmful prompts more often than harmless ones. Those that it does not treat as expected are
+    left out of training and validation: harmful ones with a refusal score of 0 or below, harmless ones with one of 0
+    or above. Each candidate is then taken out of the whole model (bypass: mean score of harmful prompts; KL of harmless
+    prompts' next token from the plain model's) and added at its own block (induce: mean score of harmless prompts).
+    Candidates with too large a KL, too low an induced score, or too late a layer are discarded, and the lowest bypass
+    wins.
 
     What the published algorithm lacks is a null, so the choice has to prove itself: on test prompts, against random
     directions of its length; and on the validation prompts, against what the same choice reaches among candidates of
@@ -139,15 +139,16 @@ def select_direction(
         if refusal_ids is not None
         else refusal_tokens_and_notes(model.tokenizer, refusals, chat_template=chat_template)
     )
-    kept, counts = _filtered(model, bad, good, ids, batch_tokens)
-    found = Evidence(counts, names, ids, settings.limits, shuffles, (*notes, *_token_notes(bad, good, names)))
+    kept, counts, apart = as_expected(model, bad, good, ids, bootstrap, batch_tokens, seed)
+    told = (*notes, *_token_notes(bad, good, names))
+    found = Evidence(counts, names, ids, settings.limits, shuffles, told, apart=apart)
     everything = join([part for one in (bad, good) for part in (one.train, one.val, one.test)])
     provenance = model.provenance(
         prompts=everything.hash, seed=seed, command=command, bos=everything.source.bos_summary,
         tokenizer=everything.source.tokenizer, chat_template=everything.source.chat_template,
     )  # fmt: skip
     short = [c for c in counts if c["kept"] < LEAST[c["part"]]]
-    if short:
+    if short or not apart.low > 0:
         return _nothing(replace(found, short=tuple(short)), provenance)
     return _select(model, *kept, found, settings, provenance)
 
@@ -203,7 +204,7 @@ def _selection(
     direction = candidates.direction(chosen.mark, chosen.layer, provenance)
     good, reason = verdict(found, candidates, chosen, judged)
     report = candidate_report(found, candidates, tried, chosen, reason, provenance)
-    test = judgement_report(found, judged, direction, reason, provenance, settings.level)
+    test = judgement_report(found, judged, direction, provenance, settings.level)
     return Selection(good, reason, direction if good else None, direction, candidates, report, test)
 
 
@@ -235,31 +236,6 @@ def _marked(whole: Sequence[Parts], marks: Sequence[str] | None) -> tuple[list[P
     count = min(len(found) for found in names)
     made = [Parts(**{part: mark_post(getattr(one, part), count)[0] for part in NAMES}) for one in whole]
     return made, names[0][-count:]
-
-
-def _filtered(
-    model: Model, bad: Parts, good: Parts, ids: tuple[int, ...], batch_tokens: int | None
-) -> tuple[tuple[Parts, Parts], list[dict[str, Any]]]:
-    """Training and validation prompts that the model treats as expected, and how many of all those are.
-
-    Parts that would be left without a prompt stay as they are; their count says so.
-    """
-    counts, kept = [], []
-    for one, name, refuses in ((bad, "harmful", True), (good, "harmless", False)):
-        left = {}
-        for part in NAMES:
-            prompts: PromptSet = getattr(one, part)
-            logits = forward(model, prompts, batch_tokens=batch_tokens, progress=False).logits
-            score = refusal_score(logits, ids)
-            expected = (score > 0) if refuses else (score < 0)
-            stays = expected if part != "test" else torch.ones_like(expected)
-            counts.append({
-                "prompts": name, "part": part, "n": len(prompts), "kept": int(stays.sum()),
-                "as_expected": int(expected.sum()), "score": float(score.mean()),
-            })  # fmt: skip
-            left[part] = prompts.select(stays.numpy()) if bool(stays.any()) else prompts
-        kept.append(Parts(**left))
-    return (kept[0], kept[1]), counts
 
 
 def _token_notes(bad: Parts, good: Parts, marks: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...provenance import Provenance
 from ...report import Report
+from ...stats import Interval
 from ..direction import Direction
 from .candidates import Candidates
 from .choice import Limits, Tried
@@ -21,8 +22,9 @@ ALPHA = 0.05
 class Evidence:
     """What is known beside the candidates: how the plain model treats the prompts, and the null of the choice.
 
-    ``base`` are the mean validation scores of harmful and harmless prompts; ``null`` the bypass that choices among
-    shuffled labels reach, and ``cosines`` those of their differences with the chosen one before that was taken out.
+    ``apart`` is how much more often harmful prompts are refused, ``base`` the mean validation scores of harmful and
+    harmless prompts; ``null`` the bypass that choices among shuffled labels reach, and ``cosines`` those of their
+    differences with the chosen one before that was taken out.
     """
 
     counts: Sequence[dict[str, Any]]
@@ -36,6 +38,7 @@ class Evidence:
     null: tuple[float, ...] = ()
     cosines: tuple[float, ...] = ()
     p: float | None = None
+    apart: Interval | None = None
 
 
 def verdict(
@@ -44,6 +47,8 @@ def verdict(
     """Whether a direction was found, and the sentence that says so or why not."""
     if found.short:
         return False, _too_few(found)
+    if found.apart is not None and not found.apart.low > 0:
+        return False, _alike(found)
     if chosen is None or candidates is None or judged is None:
         return False, "No direction found: every candidate breaks a limit (see the table)."
     where = f"{candidates.sites[chosen.layer]} at {candidates.marks[chosen.mark]}"
@@ -92,6 +97,18 @@ def _too_few(found: Evidence) -> str:
     )
 
 
+def _alike(found: Evidence) -> str:
+    shares = []
+    for name in ("harmful", "harmless"):
+        here = [one for one in found.counts if one["prompts"] == name]
+        agree = sum(one["as_expected"] for one in here) / sum(one["n"] for one in here)
+        shares.append(agree if name == "harmful" else 1 - agree)
+    return (
+        f"No direction found: the model refuses {shares[0]:.0%} of the harmful prompts and {shares[1]:.0%} of the "
+        "harmless ones, so whatever sets the two apart is not refusal."
+    )
+
+
 def _number(interval: Any) -> str:
     return f"{float(interval.estimate):+.2f} [{float(interval.low):+.2f}, {float(interval.high):+.2f}]"
 
@@ -127,13 +144,13 @@ def _candidate_rows(candidates: Candidates, tried: Sequence[Tried], chosen: Trie
         rows.append({
             "site": str(site), "layer": one.layer, "mark": candidates.marks[one.mark], "norm": float(vector.norm()),
             "bypass": one.bypass, "induce": one.induce, "kl": one.kl, "cosine": cosine, "chosen": one is chosen,
-            "reason": "chosen" if one is chosen else "; ".join(one.reasons) or "legal, but a higher bypass",
+            "reason": "chosen" if one is chosen else "; ".join(one.reasons) or "legal, higher bypass",
         })  # fmt: skip
     return rows
 
 
 def judgement_report(
-    found: Evidence, judged: Judgement, direction: Direction, reason: str, provenance: Provenance, level: float
+    found: Evidence, judged: Judgement, direction: Direction, provenance: Provenance, level: float
 ) -> Report:
     """A row per intervention on the test prompts."""
     meta: dict[str, Any] = {"site": str(direction.site), "mark": direction.mark, "ci_level": level, "p": found.p}
@@ -142,7 +159,11 @@ def judgement_report(
     return Report(
         kind="selection-test",
         title="The chosen direction on test prompts, beside random ones",
-        headline=reason,
+        headline=(
+            f"On test prompts, {direction.site} at {direction.mark} moves refusal further than random directions by "
+            f"{_number(judged.ablate_gap)} where it is taken out of harmful requests, and by "
+            f"{_number(judged.add_gap)} where it is added to harmless ones."
+        ),
         rows=judged.rows,
         provenance=provenance,
         meta=meta,

@@ -32,7 +32,8 @@ def _under(prefix: str, keys: str) -> str:
 
 
 _ERRORS = "array arrayminus symmetric color thickness width visible"
-_COLORBAR = _under("colorbar", "title.text thickness len outlinewidth tickvals ticktext")
+# A bar stands beside its own panel, from end to end: `x`, `y` and `len` are how plotly is told so.
+_COLORBAR = _under("colorbar", "title.text thickness x y len outlinewidth tickvals ticktext")
 _COMMON = (
     "x y opacity visible showlegend legendgroup legendrank xaxis yaxis cliponaxis orientation "
     f"{_under('error_x', _ERRORS)} {_under('error_y', _ERRORS)}"

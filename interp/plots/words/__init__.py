@@ -11,6 +11,10 @@ from .common import Note
 # Kind of report -> the module with its NOTES, CAPTIONS and READING.
 _HOME = {
     "probe": "probe",
+    "direction": "directions",
+    "selection": "directions",
+    "selection-test": "directions",
+    "heads": "directions",
     "doctor": "doctor",
     "recall": "recall",
     "extraction": "recall",
