@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ Array = NDArray[Any]
 Answers = Sequence[Int[np.ndarray, " _"]]
 _AGREES = {torch.float64: 1e-9, torch.float32: 1e-4}
 _HALF_PRECISION = 0.05
+_ROWS = 4096  # that exchanged answers are read on at once
 
 
 def direct_logits(
@@ -97,23 +99,18 @@ def direct_report(
     found = _lead(model, written, read, answers, wrong)
     if read.cap is None:
         _agrees(model, prompts, found, answers, wrong, at, batch_tokens)
-    rng, n = np.random.default_rng(seed), len(prompts)
-    null = []
-    for _ in range(shuffles):
-        order = rng.permutation(n)
-        others = None if wrong is None else [wrong[i] for i in order]
-        null.append(_lead(model, written, read, [answers[i] for i in order], others).values.mean(0))
-    scale = found.values.std(0).clip(1e-12)
+    n = len(prompts)
+    null = _shuffled(model, written, read, answers, wrong, shuffles, seed) if shuffles and n > 1 else None
     p = p_max = np.full(len(found.parts), np.nan)
-    if shuffles and n > 1:
-        p, p_max = max_null_p(np.abs(found.values.mean(0)) / scale, np.abs(np.array(null)) / scale)
+    if null is not None:
+        p, p_max = max_null_p(np.abs(found.values.mean(0)), np.abs(null))
     groups = groups_of(prompts)
     mean, low, high = mean_interval(found.values, groups, bootstrap=bootstrap, level=level, seed=seed)
     rows = []
     for rank, k in enumerate(np.argsort(-np.abs(mean), kind="stable").tolist(), 1):
         row: dict[str, Any] = {"rank": rank, "part": found.parts[k], **place(found.parts[k])}
         row |= {"contribution": mean[k], "contribution_lo": low[k], "contribution_hi": high[k]}
-        row |= {"other_answers": float(np.mean([x[k] for x in null])) if null else None}
+        row |= {"other_answers": None if null is None else null[:, k].mean()}
         row |= {"p": p[k], "p_max": p_max[k], "n": n, "n_groups": len(np.unique(groups))}
         rows.append(row)
     best, lead = rows[0], float(found.direct.mean())
@@ -141,32 +138,46 @@ def _written(
 
 
 def _lead(model: Model, written: Written, read: Readout, answers: Answers, wrong: Answers | None) -> Contributions:
-    matrix = read.unembedding.weight.detach().double()
-    bias = getattr(read.unembedding, "bias", None)
-    bias = matrix.new_zeros(len(matrix)) if bias is None else bias.detach().double()
-    n = len(written.acts)
+    matrix, bias = read.unembedding.weight.detach(), getattr(read.unembedding, "bias", None)
+    n, device = len(written.acts), written.acts[written.site].tensor().device
     plus, plus_bias = _mean(matrix, bias, answers, n)
     if wrong is None:
-        minus, minus_bias = matrix.mean(0).expand_as(plus), bias.mean().expand(n)
+        minus = matrix.mean(0, dtype=torch.float64).expand_as(plus)
+        minus_bias = torch.zeros_like(plus_bias) if bias is None else bias.detach().double().mean().expand(n)
     else:
         minus, minus_bias = _mean(matrix, bias, wrong, n)
     constant = read.factor * (plus_bias - minus_bias)
-    device = written.acts[written.site].tensor().device
     return written.read(model, (read.factor * (plus - minus)).to(device), constant.to(device), "final")
 
 
+def _shuffled(
+    model: Model, written: Written, read: Readout, answers: Answers, wrong: Answers | None, draws: int, seed: int
+) -> Float[np.ndarray, "draw part"]:
+    """Mean contributions to each other's answers, many exchanges in one reading."""
+    rng, n = np.random.default_rng(seed), len(written.acts)
+    per, found = max(1, _ROWS // n), []
+    for start in range(0, draws, per):
+        orders = np.concatenate([rng.permutation(n) for _ in range(min(per, draws - start))])
+        others = None if wrong is None else [wrong[i] for i in orders.tolist()]
+        again = replace(written, acts=written.acts.select(np.tile(np.arange(n), len(orders) // n)))
+        made = _lead(model, again, read, [answers[i] for i in orders.tolist()], others).values
+        found.append(made.reshape(-1, n, made.shape[1]).mean(1))
+    return np.concatenate(found)
+
+
 def _mean(
-    matrix: Tensor, bias: Tensor, tokens: Answers, n: int
+    matrix: Tensor, bias: Tensor | None, tokens: Answers, n: int
 ) -> tuple[Float[Tensor, "row d"], Float[Tensor, " row"]]:
     if len(tokens) != n:
         raise CircuitError(f"{len(tokens)} answers for {n} prompts")
     for i, own in enumerate(tokens):
         if not len(own) or int(np.min(own)) < 0 or int(np.max(own)) >= len(matrix):
-            raise CircuitError(
-                f"the answers of prompt {i} are {list(own)}; give one or more tokens below {len(matrix)}"
-            )
+            raise CircuitError(f"prompt {i} has the answers {list(own)}; give one or more tokens below {len(matrix)}")
     own = [torch.as_tensor(np.asarray(t), device=matrix.device) for t in tokens]
-    return torch.stack([matrix[t].mean(0) for t in own]), torch.stack([bias[t].mean() for t in own])
+    rows = torch.stack([matrix[t].double().mean(0) for t in own])
+    if bias is None:
+        return rows, rows.new_zeros(n)
+    return rows, torch.stack([bias.detach()[t].double().mean() for t in own])
 
 
 def _agrees(
