@@ -95,6 +95,19 @@ def latent_guard(
 
     Raises:
         SplitError: the validation part has no harmless request, or the test part lacks a class.
+
+    Source: Latent Guard (arXiv 2507.11878); calibrated on a split of its own, which is ours.
+
+    Example:
+        >>> from interp import load_model, testbeds
+        >>> from interp.safety import load_requests
+        >>> bed = testbeds.path("chat")
+        >>> files = {name: str(bed / f"{name}.jsonl") for name in ("harmful", "harmless")}
+        >>> requests = load_requests(load_model(bed).tokenizer, **files)
+        >>> perfect = requests.harmful.astype(float)
+        >>> guard = latent_guard(perfect, requests.harmful, requests, fpr=0.05, settings=Settings(19, 20))
+        >>> float(guard.auroc.estimate), guard.threshold.calibrated_on
+        (1.0, 48)
     """
     settings = settings or Settings()
     harmful, groups = requests.harmful, requests.group

@@ -112,6 +112,16 @@ def refusal_study(
 
     Source: "LLMs encode harmfulness and refusal separately" (arXiv 2507.11878); what differs is in
     ``docs/methods/harmfulness-and-refusal.md``.
+
+    Example:
+        >>> import interp
+        >>> bed = interp.testbeds.path("chat")
+        >>> model = interp.load_model(bed)
+        >>> files = {name: str(bed / f"{name}.jsonl") for name in ("harmful", "harmless")}
+        >>> quick = {"limit": 60, "untrained": False, "permutations": 19, "bootstrap": 20, "doses": [1.0], "draws": 1}
+        >>> study = refusal_study(model, **files, question="would this cause harm ?", **quick)
+        >>> study.reports["behaviour"].headline
+        '60 of 60 plain harmful and 0 of 60 plain harmless requests are refused.'
     """
     if compare is not None:
         require_alike(model, compare)
