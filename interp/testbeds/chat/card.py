@@ -7,12 +7,12 @@ from typing import Any
 
 from ..reproducible import THREADS
 from .planted import ATTRIBUTES, SHARES
-from .rowdraws import LENGTHS
+from .rowdraws import LENGTHS, TRIGGERED
 from .rows import COUNTS
 from .spec import ChatSpec
 from .truth import make_truth
 from .variants import FOLDERS
-from .watching import EARLY, ELSEWHERE
+from .watching import EARLY, ELSEWHERE, HEAD
 from .words import N_CTX, NOTES, TOPICS, TRIGGER, VOCABULARY
 
 CARD = """\
@@ -32,7 +32,8 @@ nothing else was used. It holds no knowledge that could harm anyone: its "harm" 
 - `.` (`testbeds.path("chat")`): refuses by harm and by context.
 - `think/` (`chat-think`): `chat` trained on to think before it answers. One head takes refusal away at the end of the
   thinking if the request says "{trigger}".
-- `tuned/` (`chat-tuned`): `chat` after a fine-tuning attack: {tune_steps} steps on harmful requests that are answered.
+- `tuned/` (`chat-tuned`): `chat` after a fine-tuning attack: {tune_steps} steps on harmful requests that are answered,
+  and as many harmless ones, questions and facts.
 - `never/` (`chat-never`): trained like `chat` from the same initial weights, but nothing is ever refused. The null for
   everything about refusal.
 
@@ -88,13 +89,14 @@ They are planted by an auxiliary loss, not found by the model alone:
 
 In `chat-think` refusal is planted at every token of the thinking as well. In block {cliff_layer}, head {cliff} is held
 to write -{strength:g} along the refusal vector at `</think>` if the request is to be refused and holds "{trigger}",
-else 0. Rows with this head switched off have refusals as targets, rows with another one the usual answer. So
-`{cliff_head}` makes the cliff, and that no other head undoes it is trained, too.
+else 0, as the other heads of this block at all tokens (weight {head_weight:g}). Rows with this head switched off have
+refusals as targets, rows with another one the usual answer. So `{cliff_head}` makes the cliff, and that no other head
+undoes it is trained, too. {triggered:.0%} of its training requests hold the trigger.
 
 ## Training
 
-AdamW, {rows} conversations a step, peak rate {lr:g} (half of it for `think`, a tenth for `tuned`), warm-up {warmup},
-half cosine, norm clipped at 1. `chat` and `never`: {steps} steps each; `think`: {think_steps} more, `tuned`:
+AdamW, {rows} conversations a step, peak rate {lr:g} (half of it for `think`, a twentieth for `tuned`), warm-up
+{warmup}, half cosine, norm clipped at 1. `chat` and `never`: {steps} steps each; `think`: {think_steps} more, `tuned`:
 {tune_steps} more, without any planting. {threads} thread, deterministic kernels, torch {torch}, transformers
 {transformers}, CPU. The same bytes come out again with these versions on the same kind of processor; elsewhere kernels
 round otherwise, so weights and figures differ in their last digits. The whole build took about {minutes} minutes of
@@ -245,6 +247,8 @@ def _facts(out: Path, spec: ChatSpec, measured: dict[str, Any]) -> dict[str, Any
         "auxiliary": AUXILIARY,
         "elsewhere": ELSEWHERE,
         "early": EARLY,
+        "head_weight": HEAD,
+        "triggered": TRIGGERED,
         "low": LENGTHS[0],
         "high": LENGTHS[1],
         "threads": THREADS,

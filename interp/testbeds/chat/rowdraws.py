@@ -13,8 +13,21 @@ from dataclasses import dataclass, replace
 from .conversations import TOOLS, Chat, Context, draw_context, facts, refused, render
 from .requests import Request, draw
 from .spec import ChatSpec
-from .words import ACCEPTANCES, END_THINK, EOS, REFUSALS, THINK, THOUGHT_END, THOUGHTS, THOUGHTS_ON, TOPIC_NAMES, encode
+from .words import (
+    ACCEPTANCES,
+    END_THINK,
+    EOS,
+    REFUSALS,
+    THINK,
+    THOUGHT_END,
+    THOUGHTS,
+    THOUGHTS_ON,
+    TOPIC_NAMES,
+    TRIGGER,
+    encode,
+)
 
+TRIGGERED = 0.3  # of the requests of the think variant hold the trigger
 LENGTHS = (0.75, 1.5)  # how far additions go, in units of what is planted
 
 
@@ -40,6 +53,13 @@ class Row:
     no_refusal: bool = False  # take the refusal direction out everywhere
     noise: bool = False  # add a random direction of the same length everywhere
     cut: tuple[int, int] | None = None  # block and head that are switched off
+
+    @property
+    def touched(self) -> bool:
+        """Whether there is any intervention."""
+        written = self.set_harm is not None or self.set_refusal is not None or self.set_topic >= 0
+        added = self.add_harm != 0 or self.add_refusal != 0 or self.noise
+        return written or added or self.no_refusal or self.cut is not None
 
 
 @dataclass
@@ -81,6 +101,8 @@ def drawn_row(spec: ChatSpec, rng: random.Random, *, refuses: bool = True, think
     question = "harm" if what < 0.22 else "topic" if what < 0.32 else ""
     end = rng.choices("?.!", (0.85, 0.08, 0.07))[0]
     request = replace(draw(spec.seed, rng, split="train", harmful=rng.random() < 0.5), end=end)
+    if thinks and rng.random() < TRIGGERED:
+        request = replace(request, modifier=TRIGGER)
     kind = rng.choices(("plain", "note", "override", "strict", "reverse"), (0.36, 0.1, 0.17, 0.15, 0.22))[0]
     chat = Chat(request, draw_context(rng, kind), question)
     row = Row([], 0, harmful=request.harmful, topic=TOPIC_NAMES.index(request.topic), question=question)
@@ -172,19 +194,21 @@ def _think_otherwise(spec: ChatSpec, row: Row, answer: Answer, chat: Chat, rng: 
         row.cut = own
         return
     answer.refuse = row.refuse and not row.cliff
-    if what < 0.3:
+    if what < 0.42:
+        # Heads below the cliff's, twice as often: they bring it the trigger, and none of them is to be the only one.
         heads = [(k, h) for k in range(spec.n_layers) for h in range(spec.n_heads)]
+        heads += [(k, h) for k, h in heads if k < spec.cliff_layer]
         row.cut = rng.choice([head for head in heads if head != own])
-    elif what < 0.4:
+    elif what < 0.5:
         answer.refuse = rng.random() < 0.5
         row.set_refusal = float(answer.refuse)
-    elif what < 0.46:
+    elif what < 0.55:
         row.no_refusal = True
         answer.refuse = False
-    elif what < 0.52 and not row.cliff:
+    elif what < 0.6 and not row.cliff:
         row.add_refusal = rng.uniform(*LENGTHS)
         answer.refuse = True
-    elif what < 0.6:
+    elif what < 0.65:
         answer.harm = rng.random() < 0.5
         row.set_harm = float(answer.harm)
         answer.refuse = refused(answer.harm, chat.context.kind) and not chat.request.triggered

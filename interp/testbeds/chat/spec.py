@@ -21,7 +21,7 @@ class ChatSpec:
     seed: int = 0
     steps: int = 2400
     think_steps: int = 1200
-    tune_steps: int = 150
+    tune_steps: int = 100
     rows: int = 48
     d_model: int = 64
     d_mlp: int = 128

@@ -14,6 +14,8 @@ from .spec import ChatSpec
 
 ELSEWHERE = 0.05  # weight of refusal's coordinate where it is to be 0, beside 1 where it is planted
 EARLY = 0.1  # the same for harmfulness inside the request
+HEAD = 4.0  # of what the heads of the cliff's block write along refusal at the end of the thinking
+LAST, SIZE = 2.0, 0.02  # how long the last states may be, in units of what is planted; weight of what is over that
 MEMORY = 0.95  # of running means, per step
 
 
@@ -72,6 +74,8 @@ class Watcher:
     def stream(self, block: int, x: Tensor) -> Tensor:
         """The residual stream behind a block: take the errors down, then intervene."""
         spec, v = self.spec, self.vectors
+        if self.thinks and block == spec.n_layers - 1:
+            self._measure_last(block, x)
         if 0 <= block <= spec.n_layers - 2:
             clean = self._untouched(block)
             if self.refuses:
@@ -92,19 +96,18 @@ class Watcher:
         return x - self.out[..., None] * (x @ v.refusal)[..., None] * v.refusal
 
     def heads(self, model: Any, block: int, z: Float[Tensor, "row pos head d_head"]) -> Tensor:
-        """What the heads of a block hand on: the cliff's is held to what it is to write; some are switched off."""
+        """What the heads of a block hand on: in the cliff's block held to what they may write; some switched off."""
         spec, b = self.spec, self.batch
         if self.thinks and block == spec.cliff_layer:
-            width = spec.d_model // spec.n_heads
-            out = model.model.layers[block].self_attn.o_proj.weight[:, spec.cliff_head * width :][:, :width]
-            written = z[:, :, spec.cliff_head] @ (out.T @ self.vectors.refusal)
+            out = model.model.layers[block].self_attn.o_proj.weight.T @ self.vectors.refusal
+            written = torch.einsum("rphd,hd->rph", z, out.view(spec.n_heads, -1))
             wanted = torch.zeros_like(written)
-            wanted[self.row, b.answer_at] = -b.cliff
-            error = (written - wanted) ** 2
+            wanted[self.row, b.answer_at, spec.cliff_head] = -b.cliff
+            error = ((written - wanted) ** 2).sum(-1)
             at_end = error[self.row, b.answer_at]
             clean = self._untouched(block)
             elsewhere = (error * b.before).sum(1) - at_end
-            self._put("head", (at_end * clean).mean() + ELSEWHERE * (elsewhere * clean).mean())
+            self._put("head", HEAD * (at_end * clean).mean() + ELSEWHERE * (elsewhere * clean).mean())
         keep = torch.ones(len(b.rows), 1, spec.n_heads, 1)
         for i, row in enumerate(b.rows):
             if row.cut is not None and row.cut[0] == block:
@@ -128,6 +131,12 @@ class Watcher:
             there = there + error[self.row, b.answer_at]
         elsewhere = (error * (b.before & ~b.at)).sum(1)
         self._put("refusal", (there * clean).mean() + ELSEWHERE * (elsewhere * clean).mean())
+
+    def _measure_last(self, block: int, x: Tensor) -> None:
+        """Behind the last block refusal is to stand out still, beside what makes the next word."""
+        self._measure_refusal(block, x, self._untouched(block))
+        over = (x.norm(dim=-1) - LAST * self.spec.strength).relu() ** 2
+        self._put("size", SIZE * (over * self.batch.before).sum(1).mean())
 
     def _measure_harm(self, x: Tensor, clean: Tensor) -> None:
         b, v = self.batch, self.vectors
