@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .attribution import attribute
     from .circuit import Circuit
+    from .complete import completeness
     from .evaluation import evaluate
     from .execute import run_circuits
     from .graph import Graph
@@ -39,6 +40,7 @@ _HOME = {
     "Pairs": "pairs",
     "PathEffects": "paths",
     "attribute": "attribution",
+    "completeness": "complete",
     "evaluate": "evaluation",
     "exact": "patching",
     "greedy": "select",
@@ -58,6 +60,7 @@ __all__ = [
     "Pairs",
     "PathEffects",
     "attribute",
+    "completeness",
     "evaluate",
     "exact",
     "greedy",

@@ -44,9 +44,9 @@ def evaluate(
     """Run the circuits that scores give at several sizes, their complements, and random circuits of the same size.
 
     Faithfulness of a circuit C is ``(m(C) - m(nothing)) / (m(model) - m(nothing))``, a ratio of means over pairs, where
-    ``nothing`` has every edge ablated. ``complement`` is the faithfulness of all edges but C's: a complete circuit
-    leaves nothing, so that completeness is ``1 - complement``. CPR is the area under the faithfulness curve over the
-    share of edges (trapezoids between the sizes measured), CMD the area between the curve and 1.
+    ``nothing`` has every edge ablated. ``complement`` is the faithfulness of all edges but C's: what is there says that
+    others can do C's work (`completeness` looks closer). CPR is the area under the faithfulness curve over the share of
+    edges (trapezoids between the sizes measured), CMD the area between the curve and 1.
 
     Args:
         metric: the scores' own, by name, if left out; a function has to be given again.
@@ -160,7 +160,6 @@ def _report(
         row: dict[str, Any] = {"n_edges": circuit.n_edges, "share": float(curve.shares[i])}
         for name, at in (("faithfulness", i), ("complement", n + i)):
             row |= {name: value[at], f"{name}_lo": lo[at], f"{name}_hi": hi[at]}
-        row["completeness"] = 1 - value[n + i]
         if random:
             chance = value[2 * n + i * random : 2 * n + (i + 1) * random]
             row |= {"random": chance.mean(), "random_max": chance.max()}
@@ -206,13 +205,22 @@ def against_truth(scores: EdgeScores, truth: Collection[str]) -> dict[str, float
     return {"auroc": float(auc(strength, labels)), "auprc": float((precision * labels[order]).sum() / labels.sum())}
 
 
+def percent(share: float) -> str:
+    """A share in words, without a minus before nothing.
+
+    >>> percent(-0.001), percent(0.957)
+    ('0 %', '96 %')
+    """
+    return f"{round(100 * share)} %"
+
+
 def _headline(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
     good = next((r for r in rows if r["faithfulness"] >= 0.9), None)
     text = f"CPR {meta['cpr']['value']:.3g}, CMD {meta['cmd']['value']:.3g} over {meta['n_pairs']} pairs"
     if good is None:
         return f"No circuit measured keeps 90 % of the metric; {text}."
-    kept = f"{good['n_edges']} of {meta['n_edges']} edges keep {100 * good['faithfulness']:.0f} % of the metric"
-    return f"{kept} and leave {100 * good['complement']:.0f} % without them; {text}."
+    kept = f"{good['n_edges']} of {meta['n_edges']} edges keep {percent(good['faithfulness'])} of the metric"
+    return f"{kept} and leave {percent(good['complement'])} without them; {text}."
 
 
 def _warnings(scores: EdgeScores, pairs: Pairs, rows: list[dict[str, Any]]) -> list[str]:
@@ -223,10 +231,10 @@ def _warnings(scores: EdgeScores, pairs: Pairs, rows: list[dict[str, Any]]) -> l
     if shaky:
         sizes = ", ".join(str(r["n_edges"]) for r in shaky)
         found.append(f"On resampled pairs circuits of {sizes} edges share less than {STABLE:.0%} with these (Jaccard).")
-    redundant = [r for r in rows if r["faithfulness"] >= 0.9 and r["completeness"] < 0.5]
+    redundant = [r for r in rows if r["faithfulness"] >= 0.9 and r["complement"] > 0.5]
     if redundant:
         found.append(
             f"The circuit of {redundant[0]['n_edges']} edges is faithful but not complete: "
-            f"{100 * redundant[0]['complement']:.0f} % of the metric is left without it, so it has a backup."
+            f"{percent(redundant[0]['complement'])} of the metric is left without it, so it has a backup."
         )
     return found

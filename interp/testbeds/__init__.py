@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Name -> the subpackage that makes it; it has `build(out, seed, **options)` and `truth(folder)`.
 _BEDS = {"chat": "chat", "induction": "induction", "memory": "memory", "modadd": "modadd"}
+# Circuits written by hand.
+_BEDS |= {name: f"handmade.{name}" for name in ("and_gate", "fraction", "or_gate")}
 
 # Siblings of a bed, which its build makes too -> their folders.
 _SIBLINGS = {

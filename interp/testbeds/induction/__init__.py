@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...errors import BedError
 from .card import write_card
-from .prompts import demo_prompts, write_prompts
+from .prompts import demo_prompts, write_pairs, write_prompts
 from .truth import InductionTruth, read_truth, write_truth
 from .weights import InductionSpec, make_weights, write_model
 from .words import write_tokenizer
@@ -39,6 +39,7 @@ def build(out: Path, seed: int, *, beta: float = 12.0, epsilon: float = 0.0) -> 
     write_model(out, spec, weights)
     write_tokenizer(out)
     write_prompts(out, prompts)
+    write_pairs(out, prompts)
     found = write_truth(out, spec, weights, prompts)
     write_card(out, spec, found, weights, prompts)
 

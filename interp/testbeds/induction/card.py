@@ -54,6 +54,8 @@ category of the answer, the word that followed it then. Both prompts of a `pair`
 changed places. A `group` is a couple of answer words, so that grouped cross-validation tests on answers never trained
 on.
 
+`pairs.jsonl` has every fifth prompt with its counterfactual, for `interp.circuits.load_pairs`.
+
 ## Measured
 
 The model's first choice is the answer on {right} of {n_prompts} prompts, with probability {lowest:.3f} or more.

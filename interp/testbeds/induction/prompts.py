@@ -97,6 +97,18 @@ def write_prompts(out: Path, prompts: list[DemoPrompt]) -> None:
     (out / "prompts.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
+def write_pairs(out: Path, prompts: list[DemoPrompt]) -> None:
+    """Write ``pairs.jsonl``: every fifth prompt against its counterfactual, with both answers."""
+    lines = []
+    for number, prompt in enumerate(prompts[::5]):
+        other = counterfactual(prompt.words, seed=number)
+        wrong = other[other.index(other[-1]) + 1]
+        row = {"id": f"{prompt.pair}-{prompt.label}", "clean": " ".join(prompt.words), "corrupted": " ".join(other)}
+        row |= {"answer": f" {prompt.answer}", "wrong_answer": f" {wrong}", "group": prompt.group}
+        lines.append(json.dumps(row) + "\n")
+    (out / "pairs.jsonl").write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
 def _pair(couple: tuple[str, str], pair: str, rng: random.Random) -> list[DemoPrompt]:
     length = rng.choice(LENGTHS)
     last = rng.choice([w for w in (*ANIMALS, *OBJECTS) if w not in couple])

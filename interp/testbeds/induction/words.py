@@ -34,8 +34,11 @@ def category(word: str) -> str:
     return "animal" if word in ANIMALS else "object"
 
 
-def write_tokenizer(out: Path) -> None:
-    """Write ``tokenizer.json`` and ``tokenizer_config.json``: one token per word, ``<bos>`` in front."""
+def write_tokenizer(out: Path, vocabulary: tuple[str, ...] = VOCABULARY) -> None:
+    """Write ``tokenizer.json`` and ``tokenizer_config.json``: one token per word, ``<bos>`` in front.
+
+    A vocabulary begins with the special tokens.
+    """
     bos = {"SpecialToken": {"id": "<bos>", "type_id": 0}}
     special = [
         {
@@ -63,7 +66,7 @@ def write_tokenizer(out: Path) -> None:
             "special_tokens": {"<bos>": {"id": "<bos>", "ids": [BOS], "tokens": ["<bos>"]}},
         },
         "decoder": None,
-        "model": {"type": "WordLevel", "vocab": TOKEN_ID, "unk_token": "<unk>"},
+        "model": {"type": "WordLevel", "vocab": {word: i for i, word in enumerate(vocabulary)}, "unk_token": "<unk>"},
     }
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
