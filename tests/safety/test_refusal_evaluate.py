@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from interp.safety.refusal.cells import CELLS, DIAGONAL, OFF, PLAIN, Quadrants, cell_of, concept_axis
 from interp.safety.refusal.contrasts import HARM, OFF_READING, REFUSAL, contrasts_of
@@ -142,3 +143,24 @@ def test_nothing_is_found_in_noise_more_than_one_time_in_twenty():
     # Binomial(240, 0.05) exceeds 20 once in 100.
     assert 2 <= significant <= 20
     assert hits <= significant
+
+
+def test_what_is_said_to_be_detectable_is_found_four_times_in_five():
+    quadrants, groups, part = design(40)
+    contrast = contrasts_of(quadrants)[0]
+    able = []
+    found = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        (one,) = family([judged(contrast, noise(contrast, rng, 2), groups, part, seed=seed, bootstrap=2)])
+        able.append(one.detectable)
+    shift = 2**0.5 * norm.ppf(np.mean(able))
+    for seed in range(60):
+        rng = np.random.default_rng(1000 + seed)
+        scores = noise(contrast, rng, 2)
+        scores[1] += shift * contrast.truth
+        (one,) = family([judged(contrast, scores, groups, part, seed=seed, bootstrap=2)])
+        found += one.significant
+    # Binomial(60, 0.8) is below 40 once in 200; well above it, too, would be another promise than was made.
+    assert 40 <= found <= 58
+    assert 0.55 < np.mean(able) < 0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,6 +66,7 @@ def belief_summary(j: Judged) -> Row:
     if len(j.null):
         largest = np.abs(j.null - CHANCE).max(1) if j.contrast.two_sided else j.null.max(1)
         row["null_max_auc_95"] = float(np.quantile(largest, 0.95)) + (CHANCE if j.contrast.two_sided else 0.0)
+    row["detectable"] = known(j.detectable)
     counts = {"n": len(j.contrast.rows), "n_groups": j.auc.groups}
     return {**row, **counts, "found": j.found, "unbeaten": j.unbeaten, "verdict": verdict(j)}
 
@@ -74,12 +76,19 @@ def verdict(j: Judged) -> str:
     if not len(j.null):
         return "not tested: no permutations"
     if not j.significant:
-        return "not found"
+        return f"not found; {power_words(j.detectable)}"
     if j.unbeaten:
         return f"not beyond {_list([RIVALS.get(n, n) for n in j.unbeaten])}"
     if j.contrast.two_sided:
         return "follows harmfulness" if j.value > CHANCE else "follows refusal"
     return "found"
+
+
+def power_words(able: float) -> str:
+    """What would have been found."""
+    if math.isnan(able):
+        return "so few requests allow no p-value small enough to find anything"
+    return f"an AUC of {able:.2f} would have been found 4 times in 5"
 
 
 def belief_report(reading: Reading, title: str, provenance: Any, level: float) -> Report:

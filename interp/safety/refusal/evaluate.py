@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
+from ...memorisation.signature.power import Z_OF_POWER
 from ...stats import Interval, auc, cluster_bootstrap, permutation_p, permute_labels
 from .centroids import Beliefs
 from .contrasts import Contrast
@@ -39,6 +40,8 @@ class Rival:
 class Judged:
     """One contrast at one mark. The last entry of each depth axis is the belief averaged over depths.
 
+    ``detectable`` is the AUC that `family` would call significant four times in five; NaN where nothing could be.
+
     ``quoted`` is the AUC with the depth of each part ``chosen`` on the other (see `blind`). ``p_family`` compares each
     depth with the best of the whole family under permuted labels.
     """
@@ -54,6 +57,7 @@ class Judged:
     p_max: Float[np.ndarray, " depth"]
     p_family: Float[np.ndarray, " depth"]
     min_p: float
+    detectable: float
     rivals: Mapping[str, Rival]
     rival_auc: Mapping[str, Float[np.ndarray, " _"]]
 
@@ -175,7 +179,7 @@ def judge(
     by_depth = {name: stratified_auc(other, truth, stratum) for name, other in controls.items()}
     return Judged(
         contrast, mark, every, stratified_auc(raw, truth, stratum), null, chosen, quoted, p, p_max, p_max, min_p,
-        rivals, by_depth,
+        float("nan"), rivals, by_depth,
     )  # fmt: skip
 
 
@@ -238,10 +242,23 @@ def family(judged: Sequence[Judged]) -> list[Judged]:
         z, drawn = (np.where(varied, _scaled(v - mean, j.contrast) / width, -np.inf) for v in (j.auc.estimate, j.null))
         scaled.append(z)
         largest = np.maximum(largest, drawn.max(1))
+    bar = float(np.quantile(largest, 1 - ALPHA))
     return [
-        replace(j, p_family=np.maximum(permutation_p(z, largest[:, None]), j.p_max))
+        replace(j, p_family=np.maximum(permutation_p(z, largest[:, None]), j.p_max), detectable=_detectable(j, bar))
         for j, z in zip(judged, scaled, strict=True)
     ]
+
+
+def _detectable(j: Judged, bar: float) -> float:
+    """The AUC that would be significant over the family about four times in five, at the depth where that is least.
+
+    See `interp.memorisation.signature.power`: the spread of an AUC around its own value is taken to be the null's.
+    """
+    spread = j.null.std(0)
+    varied = spread > 1e-6
+    if j.min_p > ALPHA or not varied.any():
+        return float("nan")
+    return min(1.0, float((j.null.mean(0) + (bar + Z_OF_POWER) * spread)[varied].min()))
 
 
 def _scaled(difference: Array, contrast: Contrast) -> Array:
