@@ -12,7 +12,9 @@ from .cliff import Cliff
 from .demo import Demo
 from .direction import Direction
 from .erase import Erase
+from .heads import Heads
 from .inject import Inject
+from .lens import Lens
 from .memorisation import Memorisation
 from .probes import Probe
 from .refusal import Refusal
@@ -33,6 +35,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "steer": Steer,
     "ablate": Ablate,
     "cliff": Cliff,
+    "lens": Lens,
+    "heads": Heads,
     "spread": Spread,
     "capture": Capture,
     "verify": Verify,

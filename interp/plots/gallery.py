@@ -14,9 +14,11 @@ from .cliff import refusal_trajectory
 from .erasure import erasure_verdicts
 from .gap import gap_by_depth
 from .guard import guard_roc
+from .head_sets import sets_beside_random
 from .heads import head_grid
 from .inversion import dissociation, steered_answers
 from .layers import METRICS, accuracy_by_layer
+from .lens import lens_by_depth, lens_tokens
 from .maps import belief_map, beliefs_by_category
 from .project_out import project_out_by_depth
 from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
@@ -160,6 +162,32 @@ def _spread_pairs(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Pairs", likeness_against_loss(report, theme=theme))
 
 
+def _lens(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("By depth", lens_by_depth(report, theme=theme))
+    if report.meta.get("text"):
+        yield Picture("Token by token", lens_tokens(report, theme=theme))
+
+
+def _direct_logits(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Heads", head_grid(report, theme=theme))
+
+
+def _retrieval_heads(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Heads", head_grid(report, "score", theme))
+
+
+def _conflict_heads(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Heads", head_grid(report, "lean", theme))
+
+
+def _masked(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Masked", sets_beside_random(report, theme=theme))
+
+
+def _pruned(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Pruned", sets_beside_random(report, theme=theme))
+
+
 # Kind of report -> its figures, the main one first.
 FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "probe": _probe,
@@ -190,6 +218,12 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "cliff-ablation": _cliff_ablation,
     "spread": _spread,
     "spread-pairs": _spread_pairs,
+    "lens": _lens,
+    "direct-logits": _direct_logits,
+    "retrieval-heads": _retrieval_heads,
+    "retrieval-masks": _masked,
+    "conflict-heads": _conflict_heads,
+    "conflict-pruned": _pruned,
 }
 
 

@@ -46,6 +46,12 @@ _HOME = {
     "cliff-judge": "cliff",
     "spread": "spread",
     "spread-pairs": "spread",
+    "lens": "lens",
+    "direct-logits": "lens",
+    "retrieval-heads": "attention_heads",
+    "retrieval-masks": "attention_heads",
+    "conflict-heads": "attention_heads",
+    "conflict-pruned": "attention_heads",
 }
 
 __all__ = ["Note", "caption", "explanations", "how_to_read"]
