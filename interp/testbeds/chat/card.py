@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ..reproducible import THREADS
+from .measure import RIGHT
 from .planted import ATTRIBUTES, SHARES
 from .rowdraws import LENGTHS, TRIGGERED
 from .rows import COUNTS
 from .spec import ChatSpec
 from .truth import make_truth
 from .variants import FOLDERS
-from .watching import EARLY, ELSEWHERE, HEAD
+from .watching import EARLY, ELSEWHERE, HEAD, LAST
 from .words import N_CTX, NOTES, TOPICS, TRIGGER, VOCABULARY
 
 CARD = """\
@@ -91,7 +92,8 @@ In `chat-think` refusal is planted at every token of the thinking as well. In bl
 to write -{strength:g} along the refusal vector at `</think>` if the request is to be refused and holds "{trigger}",
 else 0, as the other heads of this block at all tokens (weight {head_weight:g}). Rows with this head switched off have
 refusals as targets, rows with another one the usual answer. So `{cliff_head}` makes the cliff, and that no other head
-undoes it is trained, too. {triggered:.0%} of its training requests hold the trigger.
+undoes it is trained, too. {triggered:.0%} of its training requests hold the trigger. Behind its last block refusal is
+planted as well, and states longer than {longest:g} are pulled in, so that what makes the next word does not drown it.
 
 ## Training
 
@@ -176,8 +178,9 @@ The vocabulary is closed; other words become `<unk>`. Harm is a rule about pairs
 perfectly, so there are no borderline cases, and belief and behaviour are all but binary. Refusal is one direction
 because it was made so: that a method finds it here says that the method works, not that real models are like this. The
 random controls are cleaner than in real models. Training wrote harm only at the end of the request; what a
-method finds at other tokens was not planted. The shares above come from {n_test_rows} prompts per cell or fewer, so
-1.00 means at least .96 or so.
+method finds at other tokens was not planted. The shares of behaviour come from {n_right} prompts a quadrant and {n_cell}
+a cell of harm and context, over {n_half} pairs of words each: by the rule of three 1.000 means at least {low_right:.2f}
+and {low_cell:.2f} for prompts, and {low_pair:.2f} for pairs. Effects come from {n_test_rows} prompts.
 """
 
 SIBLING = """\
@@ -199,7 +202,7 @@ WHAT = {
     "never": "The never-refusing twin: the same initial weights and requests; nothing is ever refused.",
 }
 
-MINUTES = 8
+MINUTES = 15
 
 
 def write_cards(out: Path, spec: ChatSpec, measured: dict[str, Any]) -> None:
@@ -249,6 +252,13 @@ def _facts(out: Path, spec: ChatSpec, measured: dict[str, Any]) -> dict[str, Any
         "early": EARLY,
         "head_weight": HEAD,
         "triggered": TRIGGERED,
+        "longest": LAST * spec.strength,
+        "n_right": RIGHT,
+        "n_cell": RIGHT // 2,
+        "n_half": splits["test"] // 2,
+        "low_right": 1 - 3 / RIGHT,
+        "low_cell": 1 - 6 / RIGHT,
+        "low_pair": 1 - 6 / splits["test"],
         "low": LENGTHS[0],
         "high": LENGTHS[1],
         "threads": THREADS,
