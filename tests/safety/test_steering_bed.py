@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +45,14 @@ def model():
     return load_model(BED, device="cpu")
 
 
+@cache
+def whole(kind):
+    tokenizer = load_model(BED, device="cpu").tokenizer
+    return interp.load_prompts(BED / f"{kind}.jsonl", tokenizer, label="harmful")
+
+
 def rows(model, kind, split="test", limit=None):
-    found = interp.load_prompts(BED / f"{kind}.jsonl", model.tokenizer, label="harmful")
+    found = whole(kind)
     chosen = np.flatnonzero(found.columns["split"].astype(str) == split)[:limit]
     return found.select(chosen)
 
@@ -81,6 +88,11 @@ def files(model, refusal, harm, tmp_path_factory) -> Path:
     harm.save(folder / "harm.safetensors")
     other = load_model(testbeds.path("induction"), device="cpu")
     Direction.of(torch.ones(64), TRUTH.refusal_site, "last", "x", other.provenance()).save(folder / "other.safetensors")
+    for kind, wanted in (("harmful", {"val": 24, "test": 10}), ("harmless", {"val": 24, "test": 10}),
+                         ("jailbroken", {"test": 10})):  # fmt: skip
+        lines = (BED / f"{kind}.jsonl").read_text().splitlines()
+        some = [line for s, n in wanted.items() for line in [x for x in lines if json.loads(x)["split"] == s][:n]]
+        (folder / f"{kind}.jsonl").write_text("\n".join(some))
     return folder
 
 
@@ -258,9 +270,9 @@ SHARED = (
 def test_steer_as_a_user_types_it(files, tmp_path, capsys):
     out = tmp_path / "out"
     options = ["--coeff", 0.5, 1, "--at", "t_post", "--n-random", 19, "--gate", files / "harm.safetensors"]
-    options += ["--gate-calibrate", BED / "harmful.jsonl", BED / "harmless.jsonl", "--gate-label", "harmful"]
+    options += ["--gate-calibrate", files / "harmful.jsonl", files / "harmless.jsonl", "--gate-label", "harmful"]
     direction = files / "refusal.safetensors"
-    assert run("steer", BED, BED / "jailbroken.jsonl", "--direction", direction, "--out", out, *options, *SHARED) == 0
+    assert run("steer", BED, files / "jailbroken.jsonl", "--direction", direction, "--out", out, *options, *SHARED) == 0
     text = capsys.readouterr().out
     assert "the refusal score goes from" in text
     assert "The condition (cosine at" in text
@@ -282,7 +294,22 @@ def test_steer_as_a_user_types_it(files, tmp_path, capsys):
 def test_ablate_as_a_user_types_it(model, files, tmp_path, capsys):
     out = tmp_path / "out"
     direction = files / "refusal.safetensors"
-    assert run("ablate", BED, BED / "harmful.jsonl", "--direction", direction, "--weights", "--out", out, *SHARED) == 0
+    assert (
+        run(
+            "ablate",
+            BED,
+            files / "harmful.jsonl",
+            "--direction",
+            direction,
+            "--weights",
+            "--n-random",
+            2,
+            "--out",
+            out,
+            *SHARED,
+        )
+        == 0
+    )
     assert "folded into its weights" in capsys.readouterr().out
     report = Report.load(out / "report.json")
     assert report.column("arm")[:3] == ("unedited", "ablated", "folded into the weights")
@@ -295,7 +322,7 @@ def test_ablate_as_a_user_types_it(model, files, tmp_path, capsys):
         run(
             "ablate",
             BED,
-            BED / "harmful.jsonl",
+            files / "harmful.jsonl",
             *heads,
             "--out",
             tmp_path / "heads",
@@ -331,7 +358,7 @@ def test_ablate_as_a_user_types_it(model, files, tmp_path, capsys):
 )
 def test_mistakes_are_named(command, options, why, files, tmp_path, capsys):
     given = [files / o if isinstance(o, str) and o.endswith(".safetensors") else o for o in options]
-    code = run(command, BED, BED / "harmless.jsonl", *given, "--out", tmp_path / "out", "--device", "cpu")
+    code = run(command, BED, files / "harmless.jsonl", *given, "--out", tmp_path / "out", "--device", "cpu")
     assert code == 2
     assert why in capsys.readouterr().err
 
