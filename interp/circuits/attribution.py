@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from ..run.nodes import InputValues, NodeValues
+from ..errors import CircuitError
+from ..run.nodes import InputValues, NodeValues, ungrouped
 from ..run.progress import Progress
 from .ablation import make_ablation
 from .batches import pair_batches
@@ -18,6 +19,7 @@ from .outcome import Outcome
 from .pairs import Pairs
 from .plan import make_plan
 from .scores import EdgeScores, NodeScores, Ranking
+from .spans import SpanSums
 
 if TYPE_CHECKING:
     from ..models import Model
@@ -39,6 +41,8 @@ def attribute(
     ranking: Ranking = "absolute",
     replicates: int = 200,
     seed: int = 0,
+    by_span: bool = False,
+    expand_kv: bool = False,
     max_bytes: int | None = None,
     progress: bool | None = None,
 ) -> EdgeScores | NodeScores:
@@ -59,6 +63,8 @@ def attribute(
             one layer passes no gradient on, so that effects that cancel are seen. Scores lose their sign.
         ranking: how `top_edges` will rank: ``absolute`` or ``signed``.
         replicates: bootstrap replicates over groups of pairs, for confidence intervals and stability; 0 for none.
+        by_span: for edges: also tell scores apart by the spans of the pairs, ``[span_src, span_dst, src, dst]``.
+        expand_kv: with grouped queries: give every query head a key and a value of its own, as benchmarks have it.
         max_bytes: how much memory to use besides the model's weights; planned for, and noted in the result.
 
     Raises:
@@ -78,8 +84,12 @@ def attribute(
     """
     kind, how = level_of(level), method_of(method, steps, rule, grad_drop)
     pairs.check(model)
-    graph, bound = Graph.of(model), bind(metric, pairs)
-    how.check(bound, ablation, pairs)
+    graph, bound = Graph.of(model, expand_kv=expand_kv), bind(metric, pairs)
+    how.check(bound, ablation, pairs, by_span)
+    if by_span and level != "edge":
+        raise CircuitError(f"by_span=True is for edges, not for level {level!r}")
+    made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
+    model = ungrouped(model) if graph.expand_kv else model
     plan = make_plan(model, graph, pairs, how.rows_per_pair(graph), max_bytes)
     fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=kind.view)
     start = (
@@ -87,7 +97,8 @@ def attribute(
         if kind.view is NodeValues
         else make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=InputValues)
     )
-    setting = Setting(model, graph, bound, fill, start, plan, kind)
+    spans = SpanSums(model, graph, pairs.span_names) if by_span else None
+    setting = Setting(model, graph, bound, fill, start, plan, kind, spans)
     outcome, legal = Outcome(graph, pairs, replicates, seed), torch.from_numpy(graph.legal.copy())
     with Progress(len(pairs), "pair", method, progress) as bar:
         for batch in pair_batches(pairs, plan.pairs):
@@ -97,7 +108,6 @@ def attribute(
     details = {"steps": steps, "rule": rule} if method in ("eap-ig", "eap-ig-act") else {}
     details |= {"grad_drop": True} if grad_drop else {}
     about = outcome.origin(method, bound.name, ablation, {**details, "plan": plan.to_dict()})
-    made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
     if level == "edge":
-        return outcome.edge_scores(about, made, ranking)
+        return outcome.edge_scores(about, made, ranking, spans=spans)
     return outcome.node_scores(level, about, made, ranking)

@@ -85,22 +85,21 @@ def contract(
             stop = min(high, group.reach)
             if stop <= low:
                 continue
-            right = group.gradients.reshape(*group.gradients.shape[:2], -1).permute(1, 2, 0)
+            right = group.gradients.to(flat.dtype).reshape(*group.gradients.shape[:2], -1).permute(1, 2, 0)
             found[:, low:stop, group.targets] += torch.bmm(flat[:, : stop - low], right)
     assert found is not None
     return found
 
 
 def contract_spans(
-    graph: Graph,
     differences: Float[Tensor, "src pair pos d_model"],
     group: Group,
     span: Int[Tensor, "pair pos"],
     n_spans: int,
-) -> Float[Tensor, "span src dst"]:
+) -> Float[Tensor, "span reach target"]:
     """Scores of one group of targets by the span that is read, summed over pairs."""
     delta = differences[: group.reach].permute(1, 2, 0, 3).flatten(0, 1)  # [pair pos, src, d_model]
-    g = group.gradients.permute(1, 2, 3, 0).flatten(0, 1)
+    g = group.gradients.to(delta.dtype).permute(1, 2, 3, 0).flatten(0, 1)
     per_token = torch.bmm(delta, g)
     found = per_token.new_zeros(n_spans, *per_token.shape[1:])
     return found.index_add_(0, span.flatten().to(per_token.device), per_token)

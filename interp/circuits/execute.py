@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import CircuitError
-from ..run.nodes import NodeValues, wiring
+from ..run.nodes import NodeValues, ungrouped, wiring
 from ..run.tape import Tape
 from .ablation import make_ablation
 from .batches import PairBatch, pair_batches
@@ -55,11 +55,12 @@ def run_circuits(
     [-36.0, 36.0]
     """
     pairs.check(model)
-    graph, bound = Graph.of(model), bind(metric, pairs)
     if not circuits:
         raise CircuitError("there are no circuits to run")
+    graph, bound = Graph.of(model, expand_kv=circuits[0].graph.expand_kv), bind(metric, pairs)
     if any(c.graph != graph for c in circuits):
         raise CircuitError(f"a circuit is of another graph than {model.id!r} has; make it with Graph.of(model)")
+    model = ungrouped(model) if graph.expand_kv else model
     plan = plan_circuits(model, graph, pairs, max_bytes)
     fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs)
     masks = torch.from_numpy(np.stack([c.mask for c in circuits]))

@@ -25,6 +25,7 @@ from .contract import Differences, contract
 from .graph import Graph
 from .metrics import Bound
 from .plan import Plan
+from .spans import SpanSums
 
 if TYPE_CHECKING:
     from ..models import Model
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What an attribution is about. ``start`` is the ablation of the input alone, which integrals start from."""
+    """What an attribution is about. ``start`` is the ablation of the input alone, which integrals start from.
+
+    ``spans`` collects scores by span, if they are wanted.
+    """
 
     model: Model
     graph: Graph
@@ -42,6 +46,12 @@ class Setting:
     start: Ablation
     plan: Plan
     level: Level
+    spans: SpanSums | None = None
+
+    def cuts(self, first: int = 0) -> dict[str, Tap]:
+        """Where gradients are taken, for the level and for spans."""
+        more = {} if self.spans is None else self.spans.cuts()
+        return self.level.cuts(self.model, first) | more
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +141,7 @@ class Nodes(Level):
             rows = slice(0, 1) if part == "input" else self.stage(graph, int(layer), part)
             if low <= rows.start and rows.stop <= high:
                 own = delta[rows.start - low : rows.stop - low]
-                found[:, rows] = torch.einsum("sbpd,bpd->bs", own, slopes.over_steps(name))
+                found[:, rows] = torch.einsum("sbpd,bpd->bs", own, slopes.over_steps(name).to(own.dtype))
         return found
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import CircuitError
 from ..run.nodes import write_taps
+from ..run.tape import Take
 from ..sites import Site
 from .batches import PairBatch
 from .contract import Differences
@@ -46,7 +47,7 @@ class Method:
         """Copies of a pair that have to stand side by side at best."""
         return graph.n_layers if self.grad_drop else len(self.points)
 
-    def check(self, metric: Bound, ablation: str, pairs: Pairs) -> None:
+    def check(self, metric: Bound, ablation: str, pairs: Pairs, by_span: bool) -> None:
         """Raise where a combination would mean nothing."""
         if metric.against_clean and self.name in ("eap", "atp*"):
             raise CircuitError(
@@ -57,6 +58,10 @@ class Method:
             raise CircuitError(
                 "method 'atp*' compares attention patterns of the clean and the corrupted run, so it needs "
                 f"ablation='resample' (got {ablation!r}) and pairs that match token by token"
+            )
+        if by_span and (self.name == "eap-ig-act" or self.grad_drop):
+            raise CircuitError(
+                f"method {self.name!r}{' with grad_drop' if self.grad_drop else ''} has no scores by span"
             )
         if self.grad_drop and self.name != "atp*":
             raise CircuitError(f"grad_drop is a part of method 'atp*', not of {self.name!r}")
@@ -87,15 +92,16 @@ def _at_clean(setting: Setting, batch: PairBatch) -> tuple[Tensor, Tensor, Tenso
     """The clean run with gradients gives the node values as well."""
     level, model = setting.level, setting.model
     reads = level.reads(model) | level.view.taps(model)
-    take, found, value = gradient_pass(model, batch, setting.metric, level.cuts(model), CLEAN, reads=reads)
+    take, found, value = gradient_pass(
+        model, batch, setting.metric, setting.cuts(), CLEAN, reads=reads, keep=setting.spans is not None
+    )
     clean = level.view.read(model, take.reads)
     corrupted, ablated = clean, torch.full_like(value[0], torch.nan)
     if setting.ablation.kind == "resample":
         corrupted, logits = observe_corrupted(model, batch, level.view)
         ablated = setting.metric(logits, batch.example)
     seen = Observed(batch, clean, corrupted, take.logits, {})
-    slopes = Slopes(found, take.reads, _weights(CLEAN, take.logits))
-    return level.meet(setting, seen.differences(setting.ablation), slopes), value[0], ablated
+    return _met(setting, batch, seen.differences(setting.ablation), take, found, CLEAN), value[0], ablated
 
 
 def _straight(setting: Setting, batch: PairBatch, path: Points) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,10 +113,10 @@ def _straight(setting: Setting, batch: PairBatch, path: Points) -> tuple[Tensor,
     for some in path.chunks(setting.plan.steps):
         writes = [(model.resolve(Site("resid_pre", 0)), less(away, some.alphas))]
         take, found, _ = gradient_pass(
-            model, batch, setting.metric, level.cuts(model), some, clean=seen.logits, writes=writes,
-            reads=level.reads(model),
+            model, batch, setting.metric, setting.cuts(), some, clean=seen.logits, writes=writes,
+            reads=level.reads(model), keep=setting.spans is not None,
         )  # fmt: skip
-        part = level.meet(setting, differences, Slopes(found, take.reads, _weights(some, take.logits)))
+        part = _met(setting, batch, differences, take, found, some)
         total = part if total is None else total + part
     assert total is not None
     return total, clean, ablated
@@ -137,6 +143,16 @@ def _staged(setting: Setting, batch: PairBatch, path: Points) -> tuple[Tensor, T
             total = part if total is None else total + part
     assert total is not None
     return total, clean, ablated
+
+
+def _met(
+    setting: Setting, batch: PairBatch, differences: Differences, take: Take, found: dict[str, Tensor], path: Points
+) -> Float[Tensor, "pair ..."]:
+    """Gradients of one pass with the differences; by span as well, if that is wanted."""
+    weights = _weights(path, take.logits)
+    if setting.spans is not None:
+        setting.spans.add(batch, differences, take, found, weights, setting.plan.heads)
+    return setting.level.meet(setting, differences, Slopes(found, take.reads, weights))
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,14 +195,17 @@ def _softened(setting: Setting, batch: PairBatch, grad_drop: bool) -> tuple[Tens
         dropped = layers[start : start + setting.plan.steps]
         rows = Points((1.0,) * len(dropped), (1.0,) * len(dropped))
         take, found, _ = gradient_pass(
-            model, batch, setting.metric, level.cuts(model), rows, writes=_drops(setting, dropped, len(batch)),
+            model, batch, setting.metric, setting.cuts(), rows, writes=_drops(setting, dropped, len(batch)),
             reads=level.reads(model), secants={i: p.repeat(len(dropped), 1, 1, 1) for i, p in other.items()},
+            keep=setting.spans is not None,
         )  # fmt: skip
+        if not grad_drop:
+            return _met(setting, batch, differences, take, found, rows), clean, ablated
         for k in range(len(dropped)):
             own = slice(k * len(batch), (k + 1) * len(batch))
             gradients, reads = ({name: x[own] for name, x in kept.items()} for kept in (found, take.reads))
             part = level.meet(setting, differences, Slopes(gradients, reads, _weights(CLEAN, take.logits)))
-            part = part.abs() / max(1, n - 1) if grad_drop else part
+            part = part.abs() / max(1, n - 1)
             total = part if total is None else total + part
     assert total is not None
     return total, clean, ablated

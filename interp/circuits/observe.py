@@ -44,14 +44,18 @@ class Observed:
         return (clean.writes() - start.writes(self.batch, corrupted))[0]
 
     def differences(self, ablation: Ablation) -> Differences:
-        """What each source's ablation takes away, for some columns at a time; all of them are kept once made."""
+        """What each source's ablation takes away, some columns at a time, in single precision at least.
+
+        The last columns asked for are kept.
+        """
         known: dict[tuple[int, int], Tensor] = {}
 
         def of(columns: slice) -> Float[Tensor, "src pair pos width"]:
             key = (columns.start or 0, columns.stop or self.batch.clean.width)
             if key not in known:
                 known.clear()
-                known[key] = self.clean.at(columns).writes().sub_(ablation.writes(self.batch, self.corrupted, columns))
+                away = self.clean.at(columns).writes().sub_(ablation.writes(self.batch, self.corrupted, columns))
+                known[key] = away.to(torch.promote_types(away.dtype, torch.float32))
             return known[key]
 
         return of
@@ -117,11 +121,15 @@ def gradient_pass(
     reads: Mapping[str, Tap] | None = None,
     start: int = 0,
     secants: Mapping[int, Tensor] | None = None,
+    keep: bool = False,
 ) -> tuple[Take, dict[str, Tensor], Float[Tensor, "step pair"]]:
-    """One pass with gradients, a copy of the clean rows per point: what was read, the gradients, and the metric."""
+    """One pass with gradients, a copy of the clean rows per point: what was read, the gradients, and the metric.
+
+    ``keep`` keeps the pass's graph for `Take.through`.
+    """
     n = len(points)
     with Tape(model, reads=reads, cuts=cuts, writes=writes, start=start, secants=secants) as tape:
         take = tape.play(batch.clean.times(n), gradients=True)
         value = metric(take.logits, batch.example.repeat(n), None if clean is None else clean.repeat(n, 1))
-        found = take.gradients(value)
+        found = take.gradients(value, keep=keep)
     return take, found, value.detach().reshape(n, -1)

@@ -15,6 +15,7 @@ from .graph import Graph
 from .pairs import Pairs
 from .resample import Totals
 from .scores import EdgeScores, NodeScores, Origin, Ranking
+from .spans import SpanSums
 
 
 class Outcome:
@@ -47,7 +48,12 @@ class Outcome:
         return self._totals.mean, self._totals.interval()
 
     def edge_scores(
-        self, origin: Origin, made: Provenance, ranking: Ranking, measured: Bool[np.ndarray, "src dst"] | None = None
+        self,
+        origin: Origin,
+        made: Provenance,
+        ranking: Ranking,
+        measured: Bool[np.ndarray, "src dst"] | None = None,
+        spans: SpanSums | None = None,
     ) -> EdgeScores:
         """As edge scores; of ``measured`` edges only, if that is given, NaN at the others."""
         graph, ends = self._graph, self._totals.interval()
@@ -58,7 +64,9 @@ class Outcome:
             whole = np.full((len(draws), graph.n_edges), np.nan, np.float32)
             whole[:, where[graph.legal]] = draws
             draws = whole
-        return EdgeScores(graph, _spread(graph, where, self._totals.mean), origin, made, ranking, lo, hi, draws)
+        names, by_span = ((), None) if spans is None else (spans.names, spans.means(self._pairs))
+        values = _spread(graph, where, self._totals.mean)
+        return EdgeScores(graph, values, origin, made, ranking, lo, hi, draws, names, by_span)
 
     def node_scores(
         self, level: Literal["node", "neuron"], origin: Origin, made: Provenance, ranking: Ranking

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import CircuitError
-from ..run.nodes import write_taps
+from ..run.nodes import ungrouped, write_taps
 from ..run.progress import Progress
 from ..run.tape import Tape
 from ..sites import Site
@@ -44,6 +44,7 @@ def exact(
     ranking: Ranking = "absolute",
     replicates: int = 200,
     seed: int = 0,
+    expand_kv: bool = False,
     max_bytes: int | None = None,
     progress: bool | None = None,
 ) -> EdgeScores | NodeScores:
@@ -54,6 +55,7 @@ def exact(
 
     Args:
         edges: names, or a circuit; every edge of the graph by default. The others' scores are NaN.
+        expand_kv: with grouped queries, give every query head a key and a value of its own (a circuit's graph says it).
         level: ``node`` ablates all that a node writes (input, each head, each MLP).
 
     Raises:
@@ -69,24 +71,27 @@ def exact(
     (72.0, True)
     """
     pairs.check(model)
-    graph, bound = Graph.of(model), bind(metric, pairs)
+    expand_kv = expand_kv or (isinstance(edges, Circuit) and edges.graph.expand_kv)
+    graph, bound = Graph.of(model, expand_kv=expand_kv), bind(metric, pairs)
     if level not in ("edge", "node") or (level == "node" and edges is not None):
         raise CircuitError(f"level={level!r}: 'edge' (all, or those in edges=), or 'node' (all)")
     wanted = _wanted(graph, edges)
+    made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
+    model = ungrouped(model) if graph.expand_kv else model
     plan = plan_rows(model, graph, pairs, max_bytes)
     fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs)
     outcome = Outcome(graph, pairs, replicates, seed)
     with Progress(len(pairs), "pair", "exact", progress) as bar:
         for batch in pair_batches(pairs, plan.pairs):
             seen, corrupted = observe(model, batch, reads=Streams.taps(model))
-            clean = bound(seen.logits, batch.example, seen.logits)
+            clean = bound(seen.logits, batch.example, seen.logits).float().cpu()
             delta = seen.differences(fill)(slice(None))
             run = _Run(model, graph, batch, seen, bound, delta, plan.rows)
             left = run.nodes() if level == "node" else run.edges(wanted)
-            outcome.add(batch, clean[:, None] - left, clean, bound(corrupted, batch.example, seen.logits))
+            ablated = bound(corrupted, batch.example, seen.logits).float().cpu()
+            outcome.add(batch, clean[:, None] - left, clean, ablated)
             bar.advance(len(batch))
     about = outcome.origin("exact", bound.name, ablation, {"plan": plan.to_dict()})
-    made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
     if level == "node":
         return outcome.node_scores("node", about, made, ranking)
     return outcome.edge_scores(about, made, ranking, wanted)

@@ -103,14 +103,14 @@ def path_patch(
     with Progress(len(pairs), "pair", "path patching", progress) as bar:
         for batch in pair_batches(pairs, plan.pairs):
             seen, corrupted = observe(model, batch, reads={**Streams.taps(model), **writes_at})
-            clean = bound(seen.logits, batch.example, seen.logits)
+            clean = bound(seen.logits, batch.example, seen.logits).float().cpu()
             run = _Paths(model, graph, batch, seen, seen.differences(fill)(slice(None)), targets, freeze_mlp)
             left, at_once = [], max(1, plan.rows // len(batch))
             for start in range(0, len(rows), at_once):
                 left.append(_measure(run.logits(rows[start : start + at_once]), bound, batch, seen))
-            loss = clean.cpu() - torch.cat(left)
+            loss = clean - torch.cat(left)
             per_pair[:, batch.example] = loss
-            outcome.add(batch, loss.T, clean, bound(corrupted, batch.example, seen.logits))
+            outcome.add(batch, loss.T, clean, bound(corrupted, batch.example, seen.logits).float().cpu())
             bar.advance(len(batch))
     about = outcome.origin("path-patching", bound.name, ablation, {"plan": plan.to_dict()})
     made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)

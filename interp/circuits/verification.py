@@ -56,7 +56,7 @@ def verify(
     ablation = scores.origin.ablation
     measured = exact(
         model, pairs, metric_of(scores, metric), edges=names, ablation=ablation, replicates=200, seed=seed,
-        max_bytes=max_bytes,
+        expand_kv=scores.graph.expand_kv, max_bytes=max_bytes,
     )  # fmt: skip
     assert isinstance(measured, EdgeScores)
     estimated, true = (np.array([s.values[p] for p in places]) for s in (scores, measured))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..models import Model
 from ..models.resolve import Tap
+from ..models.ungroup import ungrouped
 from ..models.wiring import Block, Wiring, wiring
 from ..sites import Site
 
@@ -21,6 +22,7 @@ __all__ = [
     "Wiring",
     "stream_taps",
     "target_taps",
+    "ungrouped",
     "wiring",
     "write_taps",
 ]

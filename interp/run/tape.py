@@ -74,18 +74,23 @@ class Take:
     reads: dict[str, Tensor]
     cuts: dict[str, Tensor]
 
-    def gradients(self, value: Float[Tensor, " row"]) -> dict[str, Tensor]:
-        """The gradient of the sum of ``value`` at every cut; the pass's graph is freed.
+    def gradients(self, value: Float[Tensor, " row"], *, keep: bool = False) -> dict[str, Tensor]:
+        """The gradient of the sum of ``value`` at every cut; the pass's graph is freed, unless it is to be kept.
 
         Raises:
             ActivationError: ``value`` depends on none of the cuts.
         """
         if not value.requires_grad:
             raise ActivationError("the metric does not depend on the model's activations: it is a constant")
-        found = torch.autograd.grad(value.sum(), list(self.cuts.values()), allow_unused=True)
+        found = torch.autograd.grad(value.sum(), list(self.cuts.values()), allow_unused=True, retain_graph=keep)
         return {
             name: torch.zeros_like(x) if g is None else g for (name, x), g in zip(self.cuts.items(), found, strict=True)
         }
+
+    def through(self, name: str, into: Sequence[str], gradient: Tensor) -> dict[str, Tensor]:
+        """A gradient at one cut taken back to earlier ones, along what lies between them; the graph must be kept."""
+        found = torch.autograd.grad(self.cuts[name], [self.cuts[i] for i in into], gradient, retain_graph=True)
+        return dict(zip(into, found, strict=True))
 
 
 class Tape:
