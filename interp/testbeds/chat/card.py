@@ -178,8 +178,8 @@ The vocabulary is closed; other words become `<unk>`. Harm is a rule about pairs
 perfectly, so there are no borderline cases, and belief and behaviour are all but binary. Refusal is one direction
 because it was made so: that a method finds it here says that the method works, not that real models are like this. The
 random controls are cleaner than in real models. Training wrote harm only at the end of the request; what a
-method finds at other tokens was not planted. The shares of behaviour come from {n_right} prompts a quadrant and {n_cell}
-a cell of harm and context, over {n_half} pairs of words each: by the rule of three 1.000 means at least {low_right:.2f}
+method finds at other tokens was not planted. Shares of behaviour come from {n_right} prompts a quadrant and {n_cell} a
+cell of harm and context, over {n_half} pairs of words each: by the rule of three 1.000 means at least {low_right:.2f}
 and {low_cell:.2f} for prompts, and {low_pair:.2f} for pairs. Effects come from {n_test_rows} prompts.
 """
 

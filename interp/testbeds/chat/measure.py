@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +85,18 @@ def behaviour(model: Model, spec: ChatSpec, count: int = RIGHT) -> dict[str, flo
     topic = asked(model, "topics", spec, count=count)
     chosen = forward(model, topic, progress=False).logits.argmax(-1).numpy()
     right["topics"] = _share(chosen == [TOKEN_ID[word] for word in topic.columns["answer"]])
-    fact = asked(model, "neutral", spec, count=24)
-    at = torch.from_numpy(fact.marks["t_post"]) + 3  # behind "it is"
-    texts = [torch.as_tensor(tokens) for tokens in fact.tokens]
-    before = PromptSet.from_tokens([tokens[: int(k)].tolist() for tokens, k in zip(texts, at, strict=True)])
-    chosen = forward(model, before, progress=False).logits.argmax(-1)
-    right["facts"] = _share((chosen == torch.stack([t[int(k)] for t, k in zip(texts, at, strict=True)])).numpy())
+    right["facts"] = _facts_right(model, spec)
     return right
+
+
+def _facts_right(model: Model, spec: ChatSpec) -> float:
+    """The share of facts whose last word, behind "it is", is the model's first choice."""
+    chats = asked(model, "neutral", spec, count=24)
+    at = chats.marks["t_post"] + 3
+    rows = [tokens.tolist() for tokens in chats.tokens]
+    before = PromptSet.from_tokens([row[:k] for row, k in zip(rows, at, strict=True)])
+    chosen = forward(model, before, progress=False).logits.argmax(-1).numpy()
+    return _share(chosen == [row[k] for row, k in zip(rows, at, strict=True)])
 
 
 def decodable(model: Model, spec: ChatSpec) -> dict[str, list[float]]:
@@ -127,10 +133,13 @@ def directions(model: Model, spec: ChatSpec) -> dict[str, list[Any]]:
 def causes(model: Model, spec: ChatSpec) -> list[dict[str, Any]]:
     """What ablating and adding the planted vectors does, beside random vectors of the same length."""
     vectors = planted(spec)
-    rows = [_effects(model, spec, "refusal", vectors.refusal), _effects(model, spec, "harm", vectors.harm)]
+    chats = {kind: asked(model, kind, spec) for kind in ("harmful", "harmless", "overrefused")}
+    chats["inversion"] = asked(model, "inversion", spec, count=240)
+    effects = partial(_effects, model, spec, chats)
+    rows = [effects("refusal", vectors.refusal), effects("harm", vectors.harm)]
     generator = torch.Generator().manual_seed(spec.seed)
-    random = [_effects(model, spec, "random", normalize(_noise(spec, generator), dim=0)) for _ in range(5)]
-    none = _effects(model, spec, "none", None)
+    noise = [torch.randn(spec.d_model, generator=generator) for _ in range(5)]
+    random, none = [effects("random", normalize(x, dim=0)) for x in noise], effects("none", None)
     mean = {name: round(float(np.mean([r[name] for r in random])), 3) for name in none if name != "vector"}
     most = {name: max((r[name] for r in random), key=lambda x, n=name: abs(x - none[n])) for name in mean}
     return [*rows, {"vector": "random, mean of 5", **mean}, {"vector": "random, furthest", **most}, none]
@@ -158,7 +167,9 @@ def topics(model: Model, spec: ChatSpec) -> dict[str, Any]:
     return {"layers": rows, "learned": learned, "planted": topic_gram().round(3).tolist()}
 
 
-def _effects(model: Model, spec: ChatSpec, name: str, unit: Tensor | None) -> dict[str, Any]:
+def _effects(
+    model: Model, spec: ChatSpec, chats: dict[str, PromptSet], name: str, unit: Tensor | None
+) -> dict[str, Any]:
     sites = [f"{kind}.{k}" for k in range(spec.n_layers) for kind in ("resid_pre", "attn_out", "mlp_out")]
     out = [] if unit is None else [ablate(site, "direction", unit) for site in sites]
     harm_site, refusal_site = f"resid_post.{spec.harm_layer}", f"resid_post.{spec.refusal_layer}"
@@ -166,15 +177,14 @@ def _effects(model: Model, spec: ChatSpec, name: str, unit: Tensor | None) -> di
     def more(site: str, at: Any, sign: int = 1) -> list[Edit]:
         return [] if unit is None else [add(site, unit, sign * spec.strength, at=at)]
 
-    inversion = asked(model, "inversion", spec, count=240)
+    inversion, harmless = chats["inversion"], chats["harmless"]
     harmful = _column(inversion, "harmful")
     plus = says_yes(model, inversion, more(harm_site, REQUEST)) > 0
     minus = says_yes(model, inversion, more(harm_site, REQUEST, -1)) > 0
-    harmless = asked(model, "harmless", spec)
     return {
         "vector": name,
-        "refuses harmful, ablated": _share(refuses(model, asked(model, "harmful", spec), out)),
-        "refuses overrefused, ablated": _share(refuses(model, asked(model, "overrefused", spec), out)),
+        "refuses harmful, ablated": _share(refuses(model, chats["harmful"], out)),
+        "refuses overrefused, ablated": _share(refuses(model, chats["overrefused"], out)),
         "refuses harmless, added at all tokens": _share(refuses(model, harmless, more(refusal_site, "all"))),
         "refuses harmless, added at t_post": _share(refuses(model, harmless, more(refusal_site, "t_post"))),
         "refuses harmless, added to request": _share(refuses(model, harmless, more(harm_site, REQUEST))),
@@ -206,10 +216,6 @@ def _cosines(means: Float[np.ndarray, "topic d"]) -> Float[np.ndarray, "topic to
     centred = means - means.mean(0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     return unit @ unit.T
-
-
-def _noise(spec: ChatSpec, generator: torch.Generator) -> Tensor:
-    return torch.randn(spec.d_model, generator=generator)
 
 
 def _column(chats: PromptSet, name: str) -> Bool[np.ndarray, " prompt"]:
