@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def lens_report(
 ) -> Report:
     """The logit lens by depth and, with translators, the tuned lens beside it on the same tokens.
 
-    Each number is a mean over tokens, with an interval that resample groups of prompts. A depth *knows* something if
+    Each number is a mean over tokens, with an interval that resamples groups of prompts. A depth *knows* something if
     its KL lies below that of the best constant guess, interval included.
 
     Args:
@@ -169,4 +170,5 @@ def tuned_report(model: Model, translators: Translators, held: PromptSet, **opti
     """
     if held.hash == translators.provenance.prompts:
         raise CircuitError("these are the texts that the lens was trained on; judge it on others")
-    return lens_report(model, held, translators=translators, held_out=True, **options)
+    made = lens_report(model, held, translators=translators, held_out=True, **options)
+    return replace(made, kind="lens-held-out", title="The tuned lens, on texts that it has not seen")

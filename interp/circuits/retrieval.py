@@ -31,8 +31,7 @@ class Retrieval:
     """What every head looked at most while each token was generated.
 
     ``looked`` is the position, ``[step, head]``, one row per generated token, ``mass`` the attention that lay in the
-    needle. ``example`` and ``wrote`` say for which prompt and which token; ``spans`` are the needles. ``length`` is
-    that of each needle, in distinct tokens.
+    needle. ``example`` and ``wrote`` say for which prompt and which token; ``spans`` are the needles in ``tokens``.
     """
 
     heads: tuple[Site, ...]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..prompts import PromptSet
     from ..report import Report
 
-PAGE = ("lens", "direct-logits")
+PAGE = ("lens", "lens-held-out", "direct-logits")
 FILE = "tuned-lens.safetensors"
 COLUMNS = ("lens", "site", "kl", "agrees", "log_p", "gain", "knows", "n")
 
@@ -115,15 +115,13 @@ class Lens:
         wrong = None if self.wrong is None else answer_tokens(model, prompts, self.wrong)
         translators, held = self._translators(model)
         options: dict[str, Any] = {"seed": self.seed, "command": command_line(), **vars(self.run)}
-        reports: dict[str, Report] = {}
-        if held is not None and translators is not None:
-            reports["lens-held-out"] = tuned_report(model, translators, held, **options)
         targets = None if answers is None else [int(a[0]) for a in answers]
         at = "last" if answers is not None else self.at
         known = False if translators is None else None
-        reports["lens"] = lens_report(
-            model, prompts, at=at, translators=translators, targets=targets, held_out=known, **options
-        )
+        first = lens_report(model, prompts, at=at, translators=translators, targets=targets, held_out=known, **options)
+        reports = {"lens": first}
+        if held is not None and translators is not None:
+            reports["lens-held-out"] = tuned_report(model, translators, held, **options)
         if answers is not None:
             reports["direct-logits"] = direct_report(model, prompts, answers, wrong, **options)
         return reports

@@ -219,6 +219,7 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "spread": _spread,
     "spread-pairs": _spread_pairs,
     "lens": _lens,
+    "lens-held-out": _lens,
     "direct-logits": _direct_logits,
     "retrieval-heads": _retrieval_heads,
     "retrieval-masks": _masked,

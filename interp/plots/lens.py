@@ -125,5 +125,5 @@ def _short(text: Any) -> str:
 
 
 def _require(report: Report) -> None:
-    if report.kind != "lens":
-        raise ReportError(f"this figure draws reports of kind 'lens', not {report.kind!r}")
+    if report.kind not in ("lens", "lens-held-out"):
+        raise ReportError(f"this figure draws reports of kind 'lens' or 'lens-held-out', not {report.kind!r}")

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from .null_data import NullData
 
 # Name -> the subpackage that makes it; it has `build(out, seed, **options)` and `truth(folder)`.
-_BEDS = {"chat": "chat", "induction": "induction", "memory": "memory", "modadd": "modadd"}
+_BEDS = {
+    "chat": "chat",
+    "induction": "induction",
+    "memory": "memory",
+    "modadd": "modadd",
+    "needle": "needle",
+}
 # Circuits written by hand.
 _BEDS |= {name: f"handmade.{name}" for name in ("and_gate", "fraction", "or_gate")}
 

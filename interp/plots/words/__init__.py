@@ -47,6 +47,7 @@ _HOME = {
     "spread": "spread",
     "spread-pairs": "spread",
     "lens": "lens",
+    "lens-held-out": "lens",
     "direct-logits": "lens",
     "retrieval-heads": "attention_heads",
     "retrieval-masks": "attention_heads",

@@ -32,7 +32,7 @@ _CONSTANT: Note = (
 
 def reading(report: Report) -> list[str]:
     """What to make of it."""
-    return READING if report.kind == "lens" else _DIRECT
+    return {"lens": READING, "direct-logits": _DIRECT}.get(report.kind, [])
 
 
 def notes(report: Report) -> list[Note]:
