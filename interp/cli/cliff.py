@@ -60,10 +60,10 @@ class Cliff:
     """The rows hold the thinking already: do not generate it."""
     max_thinking: int = 512
     """Tokens of thinking; requests that take longer are left out."""
-    site: str = "resid_post.-1"
-    """Where the prober reads: resid_post.L of some block; -1 is the last."""
-    norm: Literal["final", "none"] = "final"
-    """Read the stream through the model's final norm, or as it is."""
+    site: str = "auto"
+    """Where the prober reads: resid_post.L; 'auto' is the first block that shows at the end what the model will do."""
+    norm: Literal["none", "final"] = "none"
+    """Read the stream as it is, or through the model's final norm (the paper: resid_post.-1 and final)."""
     percent: tuple[float, ...] = (3.0, 1.0, 10.0)
     """Shares of all heads to take out, in percent; the first is judged."""
     rank: Literal["contribution", "contrast"] = "contribution"

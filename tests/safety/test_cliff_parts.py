@@ -10,15 +10,23 @@ from interp import capture
 from interp.circuits.contributions import contributions, normed
 from interp.circuits.held import hold
 from interp.errors import ActivationError, ModelError, PromptError, SiteError, StatisticsError
+from interp.probes import Probe
 from interp.prompts import PromptSet
+from interp.provenance import Provenance
 from interp.safety.cliff.ablation import count_of, random_sets
 from interp.safety.cliff.drop import compare, drops, left_out
 from interp.safety.cliff.judge import rank_by_cliff
+from interp.safety.cliff.kinds import kinds_of
+from interp.safety.cliff.prober import fit_rows
+from interp.safety.cliff.settings import Settings
 from interp.safety.cliff.thinking import find_thinking, think
 from interp.safety.cliff.trajectory import aligned, trajectory
+from interp.safety.cliff.where import where_to_read
 from interp.sites import Site
+from interp.stats import auc
 from tests.identity.architectures import ragged, shared_model
 from tests.identity.test_decomposition import POST_NORMS, attention_output
+from tests.safety import thinking_by_hand as by_hand
 
 PROMPTS = PromptSet.from_tokens(ragged((6, 11, 3)))
 
@@ -242,3 +250,37 @@ def _with_words(model):
             return " ".join(map(str, ids))
 
     return replace(model, tokenizer=Decoding())
+
+
+# ---- the prober ----
+
+
+def test_one_scale_for_all_features_keeps_the_prober_at_home_along_the_thinking():
+    """Features that hardly vary at the end, set other tokens apart, and must not be the reading."""
+    rng = np.random.default_rng(0)
+    refused = np.repeat([True, False], 60)
+    end = np.column_stack([4.0 * refused + rng.normal(size=120), 0.01 * rng.normal(size=(120, 30))])
+    thinking = np.column_stack([4.0 * refused + rng.normal(size=120), 3.0 * rng.normal(size=(120, 30))])
+    truth, about = torch.from_numpy(refused), Provenance("a1", "tiny")
+    where = Site("resid_post", 0)
+    ours = fit_rows(torch.from_numpy(end), truth, where, "end", "none", 1.0, about).probe
+    scaled = Probe.fit(torch.from_numpy(end), truth, ("accepted", "refused"), where, "end", about)
+    home, away = (float(auc(probe(torch.from_numpy(thinking)).numpy(), refused)) for probe in (ours, scaled))
+    assert home > 0.95 > 0.75 > away
+    assert float(auc(ours(torch.from_numpy(end)).numpy(), refused)) > 0.97
+
+
+def test_the_reading_is_taken_where_the_end_first_shows_what_the_model_does():
+    for where, site in (("end", "resid_post.1"), ("nowhere", "resid_post.1")):
+        model, prompts = by_hand.model(where), by_hand.thoughts(20).prompts
+        kinds = kinds_of(model, prompts, [by_hand.REFUSE])
+        found = where_to_read(model, prompts, kinds, Settings())
+        assert str(found.site) == site
+    shown = where_to_read(
+        by_hand.model("end"), prompts, kinds_of(by_hand.model("end"), prompts, [by_hand.REFUSE]), Settings()
+    )
+    assert shown.shown is not None
+    assert shown.shown[0] < 0.1  # before the head acts, the end looks like a refusal
+    assert shown.shown[1] > 0.9
+    with pytest.raises(SiteError, match="reads one site"):
+        where_to_read(model, prompts, kinds, Settings(site="resid_post"))

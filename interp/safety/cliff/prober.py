@@ -12,9 +12,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ...circuits.contributions import Norm, normed
+from ...directions import Direction
 from ...errors import PromptError, SplitError
-from ...probes import Probe
+from ...probes import Probe, fit_logistic
 from ...prompts import PromptSet
+from ...provenance import Provenance
 from ...run import capture
 from ...sites import Site
 
@@ -68,13 +70,49 @@ def fit_prober(
     if len(np.unique(refused)) < 2:
         side = CLASSES[int(refused[0])]
         raise SplitError(f"all {len(prompts)} prompts to fit the prober on are {side}; it needs both kinds")
-    marks = [m for i, m in enumerate(at) if not any(_same(prompts, m, before) for before in at[:i])]
-    acts = capture(model, prompts, site, at=marks, batch_tokens=batch_tokens, progress=progress)
     where = Site.parse(site)
-    rows = normed(model, acts[where].tensor(), norm)
+    rows, truth = end_rows(
+        model, prompts, [where], refused, norm, marks=at, batch_tokens=batch_tokens, progress=progress
+    )
+    about = model.provenance(prompts=prompts.hash)
+    return fit_rows(rows[where], truth, where, "+".join(_distinct(prompts, at)), norm, C, about)
+
+
+def end_rows(
+    model: Model,
+    prompts: PromptSet,
+    sites: Sequence[Site],
+    refused: Bool[np.ndarray, " prompt"],
+    norm: Norm,
+    *,
+    marks: Sequence[str] = ("think_end", "last"),
+    batch_tokens: int | None = None,
+    progress: bool | None = None,
+) -> tuple[dict[Site, Float[Tensor, "row d"]], Bool[Tensor, " row"]]:
+    """States at the end of the thinking, as a prober takes them, by site; and whether each row's prompt is refused."""
+    where = _distinct(prompts, marks)
+    acts = capture(model, prompts, list(sites), at=where, batch_tokens=batch_tokens, progress=progress)
     truth = torch.from_numpy(np.asarray(refused)[acts.index.example])
-    probe = Probe.fit(rows, truth, CLASSES, where, "+".join(marks), acts.provenance, C=C)
-    return Prober(probe, norm)
+    return {site: normed(model, acts[site].tensor(), norm) for site in sites}, truth
+
+
+def fit_rows(
+    rows: Float[Tensor, "row d"], truth: Bool[Tensor, " row"], site: Site, mark: str, norm: Norm, C: float,
+    about: Provenance,
+) -> Prober:  # fmt: skip
+    """A prober from states and what became of their prompts: logistic regression with one scale for all features.
+
+    Were each feature given its own scale, one that hardly varies at the end of the thinking would weigh most; there it
+    does no harm, but at other tokens, which it sets apart, the reading would be of little else.
+    """
+    x = rows.double()
+    mean = x.mean(0)
+    scale = float((x - mean).square().mean().sqrt().clamp_min(1e-300))
+    fits = fit_logistic(((x - mean) / scale)[None], truth[None, None].double(), C=C, tol=1e-5)
+    weights = fits.coef[0, 0] / scale
+    direction = Direction.of(weights.cpu(), site, mark, "logistic", about)
+    bias = float(fits.intercept[0, 0] - weights @ mean)
+    return Prober(Probe(direction, bias, mean.cpu(), torch.full_like(mean, scale).cpu(), CLASSES), norm)
 
 
 def read_thinking(
@@ -107,8 +145,13 @@ def read_thinking(
     return found
 
 
-def _same(prompts: PromptSet, one: str, other: str) -> bool:
-    return np.array_equal(prompts.marks.get(one, ()), prompts.marks.get(other, ()))
+def _distinct(prompts: PromptSet, marks: Sequence[str]) -> list[str]:
+    """The marks without those that are the same token as one before, in every prompt."""
+
+    def same(one: str, other: str) -> bool:
+        return np.array_equal(prompts.marks.get(one, ()), prompts.marks.get(other, ()))
+
+    return [mark for i, mark in enumerate(marks) if not any(same(mark, before) for before in marks[:i])]
 
 
 def _parts(prompts: PromptSet) -> Iterator[PromptSet]:

@@ -16,14 +16,15 @@ PERCENT = (3.0, 1.0, 10.0)
 class Settings:
     """What is read where, and how often things are drawn.
 
-    ``site`` and ``norm`` say what the prober reads: the last block's output through the final norm, by default.
+    ``site`` and ``norm`` say what the prober reads: a block's output as it is, or through the final norm; by default
+    behind the first block from which on its end shows what the model will do (see `where_to_read`).
     ``percent`` are shares of heads to ablate, the one that is judged first; ``how`` says with what, ``at`` at which
     tokens. ``rank`` is what heads are ranked by: their ``contribution`` on harmful prompts that are answered (as in the
     paper), or its ``contrast`` to those that are refused. ``share`` of the harmful prompts is selected by the judge.
     """
 
-    site: str = "resid_post.-1"
-    norm: Norm = "final"
+    site: str = "auto"
+    norm: Norm = "none"
     C: float = 1.0
     percent: tuple[float, ...] = PERCENT
     rank: str = "contribution"

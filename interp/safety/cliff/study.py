@@ -22,6 +22,7 @@ from .reports import ablation_report, heads_report, judge_report
 from .settings import Settings
 from .thinking import SPAN, Thoughts
 from .verdict import cliff_report, nothing_to_fall
+from .where import where_to_read
 
 if TYPE_CHECKING:
     from ...models import Model
@@ -79,7 +80,6 @@ def cliff(
     use = settings or Settings()
     prompts = thoughts.prompts
     options: dict[str, Any] = {"batch_tokens": batch_tokens, "progress": progress}
-    [site] = model.expand(use.site)
     kinds = kinds_of(model, prompts, refusals, measured=use.measured, seed=use.seed, **options)
     source = prompts.source
     about = model.provenance(
@@ -90,6 +90,8 @@ def cliff(
     lacking = _lacking(kinds)
     if lacking:
         return CliffStudy({"cliff": nothing_to_fall(kinds, lacking, about, told)}, None)
+    where = where_to_read(model, prompts, kinds, use, **options)
+    site = where.site
     fitted = _probers(model, prompts, kinds, site, use, options)
     log_odds, strict = _held_out(model, prompts, kinds, fitted, options)
     found, alone = (
@@ -98,7 +100,7 @@ def cliff(
     )
     assert log_odds is not None
     assert found is not None
-    reports = {"cliff": cliff_report(kinds, log_odds, found, alone, use, about, told, site)}
+    reports = {"cliff": cliff_report(kinds, log_odds, found, alone, use, about, told, where)}
     chosen = rank_by_cliff(found.drop, kinds.harmful, share=use.share)
     reports["cliff-judge"] = judge_report(prompts, kinds, found, chosen, about)
     first, second = fitted[0]

@@ -76,7 +76,7 @@ def think(
     Args:
         start: an opening marker that the model writes itself is not part of its thinking.
         after: what the template has between the closing marker and the answer (``"\n\n"``, say).
-        max_new_tokens: thinking that takes longer is left out, and named.
+        max_new_tokens: thinking that takes longer, or more than the model's context, is left out, and named.
 
     Raises:
         PromptError: no prompt's thinking ends in time.
@@ -84,7 +84,8 @@ def think(
     opening, closing = marker_ids(model.tokenizer, start), marker_ids(model.tokenizer, end)
     assert closing is not None
     behind = np.asarray(_encode(model.tokenizer, after) if after else [], np.int64)
-    made = generate(model, prompts, max_new_tokens, batch_tokens=batch_tokens, progress=progress)
+    room = max_new_tokens if model.n_ctx is None else min(max_new_tokens, model.n_ctx - int(prompts.lengths.max()))
+    made = generate(model, prompts, max(room, 1), batch_tokens=batch_tokens, progress=progress)
     keep, tokens, spans, ends = [], [], [], []
     for i, (prompt, new) in enumerate(zip(prompts.tokens, made.tokens, strict=True)):
         places = _places(new, closing)
@@ -102,7 +103,7 @@ def think(
     unfinished = tuple(prompts.ids[i] for i in np.setdiff1d(np.arange(len(prompts)), keep))
     if not keep:
         raise PromptError(
-            f"the model closes its thinking with {end!r} on none of {len(prompts)} prompts within {max_new_tokens} "
+            f"the model closes its thinking with {end!r} on none of {len(prompts)} prompts within {room} "
             "tokens; it may not think, or with other markers, or for longer"
         )
     longer = _with_tokens(prompts.select(keep), tokens)

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from ...errors import StatisticsError
 from ...provenance import Provenance
 from ...report import Report
-from ...sites import Site
 from ...stats import auc, cluster_bootstrap
 from .drop import FRACTION, LEFT_OUT, Cliff, Drops, compare, left_out, logistic
 from .intervals import mean_interval
 from .kinds import CONTROL, KINDS, REFUSED, SUSPECT, Kinds
 from .settings import Settings
 from .trajectory import trajectory
+from .where import Where
 
 Array = NDArray[Any]
 Scores = Sequence[Float[np.ndarray, " _"]]
@@ -35,7 +35,7 @@ def nothing_to_fall(kinds: Kinds, lacking: str, about: Provenance, warnings: Seq
 
 def cliff_report(
     kinds: Kinds, log_odds: Scores, found: Drops, strict: Drops | None, use: Settings, about: Provenance,
-    warnings: Sequence[str], site: Site,
+    warnings: Sequence[str], where: Where,
 ) -> Report:  # fmt: skip
     """Plateau, final score and cliff of each kind of prompt; the trajectory and the verdict in ``meta``.
 
@@ -54,7 +54,8 @@ def cliff_report(
     aucs = _aucs(kinds, log_odds, found, use)
     falls = bool(verdict is not None and verdict.found and aucs["prober_auc_lo"] > 0.5)
     meta: dict[str, Any] = {
-        "found": falls and (alone is None or alone.further), "falls": falls, "site": str(site), "norm": use.norm,
+        "found": falls and (alone is None or alone.further), "falls": falls, "site": str(where.site),
+        "sites": where.rows(), "norm": use.norm,
         "ci_level": use.level, "left_out": LEFT_OUT, "fraction": FRACTION, **aucs, **_numbers(verdict, alone),
         "template": int(np.median([len(s) - n for s, n in zip(scores, found.length, strict=True)])),
         "trajectory": [row for kind in there for row in _path(kind, scores, kinds, use)],
