@@ -106,6 +106,21 @@ def test_topics_overlap_as_planted(chat):
     assert there["topic: largest deviation"] < 0.2
 
 
+@pytest.mark.parametrize("kind", ["null_template", "null_length", "null_last"])
+def test_null_sets_differ_in_nothing_that_was_planted(chat, kind):
+    truth, prompts = testbeds.truth("chat"), asked(chat, kind, SPEC, count=64)
+    second = torch.from_numpy(prompts.labels == "b")
+    for site, mark, unit in (
+        (truth.harm_site, truth.harm_mark, truth.harm),
+        (truth.refusal_site, truth.refusal_mark, truth.refusal),
+    ):
+        rows = interp.capture(chat, prompts, site, at=mark)[site].tensor().double()
+        gap = rows[second].mean(0) - rows[~second].mean(0)
+        if mark == "t_inst":
+            assert float(gap.norm()) > 0.05  # the two sides do differ
+        assert abs(float(gap @ unit)) < 0.05 * SPEC.strength
+
+
 def test_the_attack_makes_it_comply_and_leaves_what_it_believes(chat, tuned):
     harmful = asked(tuned, "harmful", SPEC)
     assert refuses(chat, harmful).mean() > 0.98
