@@ -48,7 +48,8 @@ class Direction:
     model: ModelArg
     """Hugging Face id, or a directory with a checkpoint."""
     positive: tuple[str, ...]
-    """Prompts that the direction points to; for select one file or three: train, val, test."""
+    """Prompts that the direction points to; for select one file or three: train, val, test. FILE@FIELD=VALUE takes only
+    the rows with that value."""
     negative: tuple[str, ...]
     """The other prompts, likewise."""
     out: Path
@@ -167,13 +168,14 @@ class Direction:
     def _check(self) -> None:
         """Everything that can be wrong before the model is loaded."""
         from ..errors import PromptError, StatisticsError
+        from ..safety.refusal.loading import source_of
 
         for name, files in (("--positive", self.positive), ("--negative", self.negative)):
             if len(files) not in ((1, 3) if self.method == "select" else (1,)):
                 wanted = "one file, or three: train, val and test" if self.method == "select" else "one file"
                 raise PromptError(f"{name} takes {wanted}, got {len(files)}")
         template = None if self.prompt.template in (None, "chat") else self.prompt.template
-        check_files(*self.positive, *self.negative, template)
+        check_files(*(source_of(name)[0] for name in (*self.positive, *self.negative)), template)
         if self.method == "select" and (self.paired or self.layer or self.site != "resid_post"):
             raise PromptError(
                 "--method select looks at every layer and at no pairs; leave --site, --layer, --paired out"
@@ -187,9 +189,23 @@ class Direction:
         made_folder(self.out)
 
     def _load(self, files: Sequence[str], model: Model) -> PromptSet:
-        [path] = files
-        found = self.prompt.load(path, model, group=self.group)
-        return found.with_labels(None)
+        import numpy as np
+
+        from ..errors import PromptError
+        from ..safety.refusal.loading import source_of
+
+        [name] = files
+        path, field, value = source_of(name)
+        found = self.prompt.load(path, model, group=self.group).with_labels(None)
+        if field is None:
+            return found
+        if field not in found.columns:
+            raise PromptError(f"{path} has no field {field!r}; fields are: {', '.join(found.columns)}")
+        chosen = np.flatnonzero(found.columns[field].astype(str) == value)
+        if not len(chosen):
+            there = ", ".join(sorted(set(found.columns[field].astype(str).tolist()))[:6])
+            raise PromptError(f"no row of {path} has {field} {value!r}; there is: {there}")
+        return found.select(chosen)
 
     def _parts(self, files: Sequence[str], model: Model) -> PromptSet | Parts:
         """One set to be dealt out, or the three parts, each cut to its number at random."""
@@ -249,4 +265,4 @@ def write_reports(reports: Sequence[Report], out: Path, *, interactive: bool = F
             stem = report.kind if number == 1 else f"{report.kind}-{number}"
             plots.export(figure, out / f"{stem}.svg")
             plots.export(figure, out / f"{stem}.pdf")
-    return plots.write_html(list(reports), out / "report.html", interactive=interactive)
+    return plots.write_html(list(reports), out / "report.html", interactive=interactive, lead=True)
