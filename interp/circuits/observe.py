@@ -106,7 +106,7 @@ def less(difference: Float[Tensor, "pair pos d_model"], alphas: Sequence[float])
     The rows are one whole copy of the pairs per alpha.
     """
     away = torch.tensor([1 - a for a in alphas], dtype=difference.dtype, device=difference.device)
-    return lambda x: x - (away[:, None, None, None] * difference).flatten(0, 1).to(x.device)
+    return lambda x: x - (away[:, None, None, None] * difference).flatten(0, 1).to(x)
 
 
 def gradient_pass(

@@ -197,11 +197,12 @@ class _Paths:
             away = torch.stack([self.delta[[r for r in s if r in inside]].sum(0) for s in senders])
             if part == "mlp":
                 chosen = torch.tensor([any(r in inside for r in s) for s in senders])
-                last = self.seen.clean.values[f"mlp.{layer}"] - away
+                base = self.seen.clean.values[f"mlp.{layer}"]
+                last = base - away.to(base)
                 writes.append((tap, _where(chosen, last)))
             else:
                 base = self.seen.streams[name] if part == "attn" else self.seen.clean.values["input"]
-                writes.append((tap, _where(torch.ones(n, dtype=torch.bool), base - away)))
+                writes.append((tap, _where(torch.ones(n, dtype=torch.bool), base - away.to(base))))
         with Tape(self.model, reads=Streams.taps(self.model), writes=writes) as tape:
             after = Streams.read(tape.play(self.batch.clean.times(n)).reads, self.graph.n_layers)
         found = {}

@@ -68,7 +68,7 @@ def run_changes(
     """Logits of every pair under each change of what targets of one layer read."""
     n, block = len(changes), (wiring(model).blocks[layer] if layer < graph.n_layers else None)
     if block is None:
-        shifted = (streams.last + torch.stack([c.shift for c in changes])).flatten(0, 1)
+        shifted = (streams.last + _stacked(changes, streams.last)).flatten(0, 1)
         writes: list[tuple[Tap, Write]] = [(wiring(model).final, put(shifted))]
     else:
         writes = [(model.resolve(Site("resid_pre", layer)), put(streams.pre[layer].repeat(n, 1, 1)))]
@@ -77,12 +77,16 @@ def run_changes(
             if found:
                 branch = block.mlp if part == "mlp" else block.attention
                 stream = (streams.mid if part == "mlp" else streams.pre)[layer]
-                normed = branch.normed(stream + torch.stack([changes[i].shift for i, _ in found]))
+                normed = branch.normed(stream + _stacked([changes[i] for i, _ in found], stream))
                 new = normed if part == "mlp" else block.projections[part](normed)
                 heads = 1 if part == "mlp" else block.projections[part].heads
                 writes.append((branch.taps[part], _placed(new, found, n, heads)))
     with Tape(model, writes=writes, start=layer) as tape:
         return tape.play(batch.clean.times(n)).logits.unflatten(0, (n, -1))
+
+
+def _stacked(changes: Sequence[Change], like: Tensor) -> Float[Tensor, "change pair pos d_model"]:
+    return torch.stack([c.shift for c in changes]).to(like)
 
 
 def run_shifts(
@@ -109,7 +113,8 @@ def run_shifts(
             continue
         block = wiring(model).blocks[layer]
         branch = block.mlp if part == "mlp" else block.attention
-        normed = branch.normed((streams.mid if part == "mlp" else streams.pre)[layer] + shift)
+        stream = (streams.mid if part == "mlp" else streams.pre)[layer]
+        normed = branch.normed(stream + shift.to(stream))
         new = normed if part == "mlp" else block.projections[part](normed)
         width = 1 if part == "mlp" else block.projections[part].heads
         writes.append((branch.taps[part], _placed(new, [(i, heads) for i in range(n)], n, width)))
