@@ -40,7 +40,9 @@ def model():
 @pytest.fixture(scope="module")
 def study(model):
     four = {name: rows_of(name) for name in ("harmful", "harmless", "jailbroken", "overrefused")}
-    return refusal_study(model, **four, compare=model.untrained(1), command="interp refusal", **QUICK)
+    return refusal_study(
+        model, **four, compare=interp.load_model(testbeds.path("chat-tuned")), command="interp refusal", **QUICK
+    )
 
 
 def cells(study, **wanted):
@@ -120,15 +122,18 @@ def test_the_guard_catches_jailbroken_requests_that_the_model_answers(study):
     assert study.reports["guard"].meta["auroc_lo"] > study.reports["guard"].meta["bow_auroc"]
 
 
-def test_a_checkpoint_without_training_has_lost_both(study):
+def test_fine_tuning_took_refusal_away_and_left_the_belief(study):
     report = study.reports["checkpoints"]
     assert report.meta["refusal_change_hi"] < -0.9
-    base, _, refitted = report.meta["areas"]
-    assert base["auc_lo"] > 0.8
-    assert refitted["auc"] < 0.75
-    assert {r["what"] for r in report.rows} == {
-        "base model", "other model, the base model's means", "other model, means fitted anew"
-    }  # fmt: skip
+    base, kept, refitted = report.meta["areas"]
+    assert min(area["auc_lo"] for area in (base, kept, refitted)) > 0.8
+    own = {(r["what"], r["mark"], r["role"]): r for r in report.rows}
+    anew = "other model, means fitted anew"
+    assert own[anew, "t_inst", "harmful"]["near"] > 0.9 > 0.1 > own[anew, "t_inst", "harmless"]["near"]
+    assert own[anew, "t_inst", "harmful"]["refused"] == 0
+    # By the base model's means, beliefs are fainter: the two streams have moved apart.
+    old = "other model, the base model's means"
+    assert own[old, "t_inst", "harmful"]["belief_hi"] < own[anew, "t_inst", "harmful"]["belief_lo"]
 
 
 def test_claims_headline_and_files(study, model, tmp_path):
@@ -174,11 +179,20 @@ def test_nothing_is_found_where_only_the_wording_differs(model, kind):
     assert {"quadrants", "belief-map", "regression"}.isdisjoint(found.reports)
 
 
-def test_a_model_that_has_learned_nothing_is_told_that_it_does_not_refuse(model):
+@pytest.mark.parametrize("kind", ["never", "untrained"])
+def test_a_model_that_does_not_refuse_is_told_so_whether_or_not_it_sees_harm(model, kind):
     four = {name: rows_of(name) for name in ("harmful", "harmless", "jailbroken", "overrefused")}
-    found = refusal_study(model.untrained(3), **four, draws=1, untrained=False, **QUICK)
+    other = interp.load_model(testbeds.path("chat-never")) if kind == "never" else model.untrained(3)
+    found = refusal_study(other, **four, untrained=kind == "never", **{**QUICK, "draws": 19 if kind == "never" else 1})
     assert found.summary.headline.startswith("No refusal found in")
-    assert not any(row["holds"] for row in found.summary.rows), found.summary
+    assert set(found.directions) == {"harm"}
+    held = {row["claim"] for row in found.summary.rows if row["holds"]}
+    assert not any("efus" in claim.split("(")[0] and "guard" not in claim for claim in held), held
+    if kind == "untrained":
+        assert not held
+    else:
+        assert "Harmful and harmless requests are told apart at the end of the instruction (t_inst) (AUC)" in held
+        assert "Steering along the harm direction moves the answer to the question about harm" in held
 
 
 def test_too_few_requests_and_another_architecture_are_refused(model):

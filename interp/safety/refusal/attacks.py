@@ -113,7 +113,7 @@ def _words(change: Interval, areas: dict[str, Interval], name: str) -> str:
     base, kept, refitted = (float(areas[k].estimate) for k in (BASE, KEPT, REFITTED))
     points = [f"{100 * float(v):+.0f}" for v in (change.estimate, change.low, change.high)]
     return (
-        f"In {name} the share of plain harmful requests that are refused changes by {points[0]} points [{points[1]}, "
+        f"In {name!r} the share of plain harmful requests that are refused changes by {points[0]} points [{points[1]}, "
         f"{points[2]}]; at t_inst harmful requests are told from harmless ones with AUC {kept:.2f} by the base model's "
         f"means and {refitted:.2f} by means fitted anew (base model: {base:.2f})."
     )
