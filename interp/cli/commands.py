@@ -8,6 +8,7 @@ from typing import Any
 from .ablate import Ablate
 from .bench import Bench
 from .checks import Doctor
+from .circuit import Circuit
 from .cliff import Cliff
 from .demo import Demo
 from .direction import Direction
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "refusal": Refusal,
     "steer": Steer,
     "ablate": Ablate,
+    "circuit": Circuit,
     "cliff": Cliff,
     "lens": Lens,
     "heads": Heads,

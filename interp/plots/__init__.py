@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .ablation import heads_against_random
     from .beliefs import beliefs_by_depth, effects_by_depth
+    from .circuit import circuit_graph
     from .cliff import refusal_trajectory
     from .erasure import erasure_verdicts
     from .export import export
+    from .faithfulness import estimates_against_exact, faithfulness_curve
     from .gallery import figure, figures
     from .gap import gap_by_depth
     from .guard import guard_roc
@@ -46,13 +48,16 @@ _HOME = {
     "beliefs_by_depth": "beliefs",
     "beliefs_by_quadrant": "quadrants",
     "candidate_grid": "selection",
+    "circuit_graph": "circuit",
     "dissociation": "inversion",
     "domain_tables": "spread",
     "dose_response": "recall",
     "effects_beside_controls": "removal",
     "effects_by_depth": "beliefs",
     "erasure_verdicts": "erasure",
+    "estimates_against_exact": "faithfulness",
     "export": "export",
+    "faithfulness_curve": "faithfulness",
     "figure": "gallery",
     "figures": "gallery",
     "gap_by_depth": "gap",
@@ -84,13 +89,16 @@ __all__ = [
     "beliefs_by_depth",
     "beliefs_by_quadrant",
     "candidate_grid",
+    "circuit_graph",
     "dissociation",
     "domain_tables",
     "dose_response",
     "effects_beside_controls",
     "effects_by_depth",
     "erasure_verdicts",
+    "estimates_against_exact",
     "export",
+    "faithfulness_curve",
     "figure",
     "figures",
     "gap_by_depth",

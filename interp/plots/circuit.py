@@ -24,6 +24,7 @@ PARTS = {
     "": (Style("muted"), "Into MLPs and logits"),
 }
 _FAINT = 0.25
+_PART = 0.1  # of an edge's largest part between two spans: smaller ones are not drawn
 _AWAY = -1e4  # where samples for the legend lie
 _UNITS = {"logit_diff": "logits", "answer_logp": "nats", "kl": "nats", "prob_diff": "of probability"}
 
@@ -53,7 +54,7 @@ def circuit_graph(
     if report.kind != "circuit-edges" or not report.rows or not isinstance(graph, dict):
         raise ReportError(f"circuit_graph draws 'circuit-edges' reports with edges, not {report.kind!r}")
     theme = get_theme(theme)
-    rows = [row for row in report.rows if row.get("score")][:top]
+    rows = _shown(report.rows, top)
     if not rows:
         raise ReportError("every edge of this report has a score of zero; there is nothing to draw")
     letter, full = theme.font_size, width or theme.wide
@@ -80,6 +81,19 @@ def circuit_graph(
     unit = _UNITS.get(str(report.meta.get("metric")), "")
     frame.corner(figure, frame.panels[0], f"widest: {widest:.2g} {unit}".rstrip().replace("-", "−"))
     return figure
+
+
+def _shown(rows: Sequence[Mapping[str, Any]], top: int | None) -> list[Mapping[str, Any]]:
+    """The rows of the strongest edges; of the parts of an edge between spans, those not far below its largest."""
+    edges: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row.get("score"):
+            edges.setdefault(str(row["edge"]), []).append(row)
+    found = []
+    for parts in list(edges.values())[:top]:
+        most = max(abs(float(row["score"])) for row in parts)
+        found += [row for row in parts if abs(float(row["score"])) >= _PART * most]
+    return found
 
 
 def _widths(count: int, theme: Theme) -> tuple[float, float]:

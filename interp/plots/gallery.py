@@ -10,8 +10,10 @@ from ..errors import ReportError
 from ..report import Report
 from .ablation import heads_against_random
 from .beliefs import beliefs_by_depth, effects_by_depth
+from .circuit import circuit_graph
 from .cliff import refusal_trajectory
 from .erasure import erasure_verdicts
+from .faithfulness import estimates_against_exact, faithfulness_curve
 from .gap import gap_by_depth
 from .guard import guard_roc
 from .head_sets import sets_beside_random
@@ -188,6 +190,18 @@ def _pruned(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Pruned", sets_beside_random(report, theme=theme))
 
 
+def _circuit_edges(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Circuit", circuit_graph(report, theme=theme))
+
+
+def _circuit(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Faithfulness by size", faithfulness_curve(report, theme=theme))
+
+
+def _verification(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Estimated and exact", estimates_against_exact(report, theme=theme))
+
+
 # Kind of report -> its figures, the main one first.
 FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "probe": _probe,
@@ -218,6 +232,9 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "cliff-ablation": _cliff_ablation,
     "spread": _spread,
     "spread-pairs": _spread_pairs,
+    "circuit-edges": _circuit_edges,
+    "circuit": _circuit,
+    "verification": _verification,
     "lens": _lens,
     "lens-held-out": _lens,
     "direct-logits": _direct_logits,

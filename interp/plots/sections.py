@@ -20,7 +20,11 @@ from .words import Note, caption, explanations, how_to_read
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-SUMMARIES = ("memorisation", "refusal")  # the kinds that list claims, and open a page of several reports
+SUMMARIES = (
+    "memorisation",
+    "refusal",
+    "circuit-study",
+)  # the kinds that list claims, and open a page of several reports
 _WHOLE = {"signature": "signature-cells", "beliefs": "belief-cells"}  # kinds with a table over all depths
 _PHONE = 400  # CSS pixels
 _ROWS = 40  # of a table that is not behind a click

@@ -19,7 +19,15 @@ _DECIMALS = {
     **dict.fromkeys(("loss", "kl"), 3),
 }
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_SAID = ("extraction", "recall", "curve")  # kinds whose yes and no are no verdicts
+_SAID = (
+    "extraction",
+    "recall",
+    "curve",
+    "circuit-edges",
+    "minimality",
+    "completeness",
+    "task",
+)  # kinds whose yes and no are no verdicts
 # What goes under a table where all rows share it.
 _SHARED = {"n": "{} examples", "n_groups": "{} groups", "mark": "read at '{}'", "dose": "records shown {} times"}
 _LONG = 40  # characters; longer text may break into lines

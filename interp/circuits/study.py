@@ -1,0 +1,235 @@
+"""``circuit_study``: the whole job, from pairs to a circuit with everything that speaks for and against it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import CircuitError
+from ..report import Report
+from ..run.progress import Progress
+from .circuit import Circuit
+from .complete import completeness
+from .edge_report import edge_report
+from .evaluation import SHARES
+from .export import save_graphml, save_mib
+from .graph import Graph
+from .metrics import Metric
+from .minimal import minimality
+from .nulls import Search, null_report
+from .pairs import Pairs
+from .scores import EdgeScores, Ranking
+from .studywords import claims, headline
+from .task import do_task
+from .verification import verify
+
+if TYPE_CHECKING:
+    from ..models import Model
+
+FEW = 10  # kept pairs; with fewer, a warning
+SPLIT_FROM = 8  # groups; with fewer, nothing is held out
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CircuitStudy:
+    """Every report of a study by name, the summary (one row per claim, with its null and verdict), and the circuit.
+
+    ``found_on`` and ``judged_on`` are the pairs that the circuit was chosen on, and those that it was judged on.
+    """
+
+    summary: Report
+    reports: Mapping[str, Report]
+    scores: EdgeScores
+    circuit: Circuit
+    found_on: Pairs
+    judged_on: Pairs
+    d_model: int
+
+    def __repr__(self) -> str:
+        return repr(self.summary)
+
+    def save(self, out: str | os.PathLike[str]) -> Path:
+        """Write ``report.json`` (the summary), each report as ``NAME.json`` and ``NAME.csv``, and the circuit.
+
+        The circuit is in ``circuit.mib.json`` (the schema of the MIB benchmark) and ``circuit.graphml``, the scores of
+        all edges, their intervals and replicates in ``scores.safetensors``.
+
+        Raises:
+            ReportError: a file cannot be written.
+        """
+        folder = Path(out)
+        self.summary.save(folder / "report.json")
+        self.summary.to_csv(folder / "report.csv")
+        for name, report in self.reports.items():
+            report.save(folder / f"{name}.json")
+            report.to_csv(folder / f"{name}.csv")
+        self.scores.save(folder / "scores.safetensors")
+        save_mib(self.scores, self.circuit, folder / "circuit.mib.json", d_model=self.d_model)
+        save_graphml(self.scores, self.circuit, folder / "circuit.graphml")
+        return folder
+
+
+def circuit_study(
+    model: Model,
+    pairs: Pairs,
+    *,
+    metric: Metric = "logit_diff",
+    method: str = "eap-ig",
+    ablation: str = "resample",
+    steps: int = 5,
+    ranking: Ranking = "absolute",
+    select: Literal["top", "greedy"] = "top",
+    top: int = 50,
+    keep: Literal["solved", "all"] = "solved",
+    held_out: bool = True,
+    check: int = 20,
+    sample: int = 40,
+    random: int = 3,
+    shuffles: int = 3,
+    untrained: bool = True,
+    replicates: int = 200,
+    seed: int = 0,
+    max_bytes: int | None = None,
+    title: str | None = None,
+    progress: bool | None = None,
+    command: str | None = None,
+) -> CircuitStudy:
+    """Find the circuit of a behaviour on one half of the pairs and judge it on the other, beside every null.
+
+    Reports: ``task`` (on which pairs the model gives the right answer), ``circuit-edges`` (the circuit), ``circuit``
+    (faithfulness, CPR and CMD by size), ``minimality``, ``completeness``, ``verification`` (estimates against exact
+    patching), ``circuit-null`` (the same search with shuffled corrupted partners and in an untrained copy).
+
+    Args:
+        metric, method, ablation, steps, ranking, replicates, max_bytes: see `attribute`.
+        select, top: how the circuit is chosen, and of how many edges it is.
+        keep: ``solved`` leaves out the pairs that the model gets wrong; ``all`` keeps every pair.
+        held_out: judge on the groups of pairs that the circuit was not found on (from eight groups on).
+        check, sample: edges patched exactly: the strongest, and random ones below them.
+        random: random circuits of each size.
+        shuffles: draws of shuffled partners; 0 for none.
+        untrained: also search a copy with fresh weights.
+
+    Raises:
+        CircuitError: the model solves fewer than two pairs, or a circuit larger than the graph.
+
+    Source: the measures are those of Wang et al. (arXiv 2211.00593) and MIB (arXiv 2504.13151).
+
+    >>> import interp
+    >>> model = interp.load_model(interp.testbeds.path("induction"))
+    >>> clean, corrupted = [[5, 9, 7, 8, 5], [6, 3, 7, 8, 6]], [[5, 8, 7, 9, 5], [6, 8, 7, 3, 6]]
+    >>> pairs = Pairs.from_tokens(clean, corrupted, answers=[9, 3], wrong=[8, 8])
+    >>> study = circuit_study(model, pairs, top=2, check=2, sample=2, untrained=False, shuffles=0, replicates=0)
+    >>> study.circuit.names
+    ('input->a1.h0<v>', 'a1.h0->logits')
+    """
+    if keep not in ("solved", "all"):
+        raise CircuitError(f"keep={keep!r}: 'solved' or 'all'")
+    if select not in ("top", "greedy"):
+        raise CircuitError(f"select={select!r}: 'top' or 'greedy'")
+    graph = Graph.of(model)
+    if not 1 <= top <= graph.n_edges:
+        raise CircuitError(f"a circuit of {top} edges in a graph of {graph.n_edges}")
+    task = do_task(model, pairs, metric, ablation=ablation, seed=seed, max_bytes=max_bytes)
+    kept = pairs.select(np.flatnonzero(task.solved)) if keep == "solved" else pairs
+    if len(kept) < 2:
+        raise CircuitError(f"{task.report.headline} A circuit needs two solved pairs or more (keep='all' takes every).")
+    on, judged = _halves(kept, seed) if held_out else (kept, kept)
+    sizes = tuple(sorted({top, *(max(1, int(share * graph.n_edges)) for share in SHARES)}))
+    search = Search(metric, method, ablation, steps, ranking, select, top, sizes, replicates, seed, max_bytes, progress)
+    reports: dict[str, Report] = {"task": task.report}
+    scores = search.scores(model, on, by_span=bool(on.spans))
+    circuit = search.circuit(scores)
+    measures = _steps(model, search, (on, judged), pairs, scores, circuit, reports,
+                        (check, sample, random, shuffles, untrained))  # fmt: skip
+    with Progress(len(measures), "parts", "circuit", progress) as bar:
+        for name, step in measures.items():
+            bar.advance(0, name)
+            reports[name] = step()
+            bar.advance(1)
+    reports = {k: _told(r, seed, command) for k, r in reports.items()}
+    summary = Report(
+        kind="circuit-study",
+        title=title or f"A circuit in {model.id}",
+        headline=headline(reports, model.id, top),
+        rows=claims(reports, top),
+        provenance=model.provenance(
+            prompts=pairs.clean.hash, seed=seed, command=command, bos=pairs.clean.source.bos_summary,
+            tokenizer=pairs.clean.source.tokenizer,
+        ),
+        warnings=_warnings(pairs, kept, (on, judged), task.done, keep),
+        meta={
+            "pairs": len(pairs), "kept": len(kept), "keep": keep, "found_on": len(on), "judged_on": len(judged),
+            "held_out": on is not judged, "method": method, "ablation": ablation, "ranking": ranking,
+            "select": select, "top": top, "notes": list(pairs.notes), "reports": list(reports),
+        },
+    )  # fmt: skip
+    return CircuitStudy(summary, reports, scores, circuit, on, judged, model.d_model)
+
+
+def _halves(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
+    """Half of the groups of pairs, and the others; all of them twice where there are few."""
+    groups = np.unique(pairs.groups)
+    if len(groups) < SPLIT_FROM:
+        return pairs, pairs
+    first = np.random.default_rng(seed).permutation(groups)[: len(groups) // 2]
+    inside = np.isin(pairs.groups, first)
+    return pairs.select(np.flatnonzero(inside)), pairs.select(np.flatnonzero(~inside))
+
+
+def _steps(
+    model: Model, search: Search, found: tuple[Pairs, Pairs], all_pairs: Pairs, scores: EdgeScores, circuit: Circuit,
+    reports: dict[str, Report], counts: tuple[int, int, int, int, bool],
+) -> dict[str, Callable[[], Report]]:  # fmt: skip
+    """What is measured of the circuit, in order."""
+    on, judged = found
+    check, sample, random, shuffles, untrained = counts
+    shared: dict[str, Any] = {"seed": search.seed, "max_bytes": search.max_bytes}
+    steps: dict[str, Callable[[], Report]] = {
+        "circuit-edges": lambda: edge_report(scores, circuit),
+        "circuit": lambda: search.curve(model, judged, scores, random),
+        "minimality": lambda: minimality(model, judged, circuit, search.metric, ablation=search.ablation, **shared),
+    }
+    steps["completeness"] = lambda: completeness(
+        model, judged, circuit, search.metric, ablation=search.ablation, **shared
+    )
+    if check:
+        steps["verification"] = lambda: verify(
+            model, on, scores, search.metric, top=check, sample=sample, **shared
+        )  # fmt: skip
+    if shuffles or untrained:
+        steps["circuit-null"] = lambda: null_report(
+            model, search, found, all_pairs, scores, reports["circuit"], shuffles=shuffles, untrained=untrained,
+            accuracy=reports["task"].meta["accuracy"],
+        )  # fmt: skip
+    return steps
+
+
+def _told(report: Report, seed: int, command: str | None) -> Report:
+    return replace(report, provenance=report.provenance.replace(seed=seed, command=command))
+
+
+def _warnings(pairs: Pairs, kept: Pairs, halves: tuple[Pairs, Pairs], done: bool, keep: str) -> list[str]:
+    """What the pairs lack, and what follows for the whole study."""
+    found = []
+    if not done:
+        found.append(
+            "The model is not shown to do this task, so that a circuit of the pairs it gets right may be one of luck; "
+            "compare it with the untrained copy."
+        )
+    if len(kept) < len(pairs):
+        found.append(
+            f"{len(pairs) - len(kept)} of {len(pairs)} pairs that the model gets wrong were left out (--keep all takes "
+            "them in)."
+        )
+    if len(kept) < FEW:
+        found.append(f"Only {len(kept)} pairs are left, too few for intervals that mean much.")
+    if halves[0] is halves[1]:
+        found.append("The circuit is judged on the pairs that it was found on.")
+    notes = [f"Pairs {note}." for note in pairs.notes if note.startswith("left out")]
+    return found + notes
