@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 OUTCOMES = {
     "answer": "Answer about harm",
     "refusal, instruction": "Refusal, by request",
-    "refusal, after it": "Refusal, behind it",
+    "refusal, after it": "Refusal, after it",
 }
 DIRECTIONS = {"harm": "Harm direction", "refusal": "Refusal direction", "random": "Random directions"}
 
@@ -106,7 +105,7 @@ def dissociation(report: Report, theme: str | Theme = "screen", width: float | N
                 best[name] = row
         if best:
             panels[title] = list(best.values())
-    names = {d: html.unescape(text).replace(" ", "\n", 1) for d, text in DIRECTIONS.items()}
+    names = {d: text.split()[0] for d, text in DIRECTIONS.items()}
     there = {d: text for d, text in names.items() if any(r.get("direction") == d for r in report.rows)}
     one: dict[Any, tuple[str, Style]] = {None: ("Effect", ROLES["result"])}
     title = "Moved to the other side"

@@ -65,7 +65,7 @@ def notes(report: Report) -> list[Note]:
         found.append(("p, whole table", text))
     found += [(term, text) for name, term, text in _CONTROLS if has(report, name)]
     if has(report, "near"):
-        found.append(("Near", "The share of requests whose belief is above 0."))
+        found.append(("Above 0", "The share of requests whose belief is above 0."))
     if has(report, "harm"):
         text = "With both in the equation, what goes with harm is not counted for refusal, nor the other way round."
         found.append(("Regression", text))

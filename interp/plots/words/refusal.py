@@ -54,9 +54,9 @@ _NOTES = {
     "effect": ("Change", "How far the outcome moves to the other side: up for harmless requests, down for harmful."),
     "beyond": ("Beyond random", "The change minus the mean of random directions of the same length at that depth."),
     "flipped": ("Flipped", "The share of requests whose outcome changed sides."),
-    "flagged": ("Flagged", "The share of requests at or above the threshold."),
-    "ahead": ("Ahead", "Flagged minus refused, request by request."),
-    "near": ("Near", "The share of requests whose belief is above 0."),
+    "flagged": ("Guard flags", "The share of requests at or above the threshold."),
+    "ahead": ("Difference", "Flagged minus refused, request by request."),
+    "near": ("Above 0", "The share of requests whose belief is above 0."),
 }
 
 
