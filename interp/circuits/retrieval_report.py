@@ -113,20 +113,21 @@ def heads_report(found: Retrieval, groups: Array, use: RetrievalSettings, about:
         rows.append(row | {"found": bool(p_max[k] < 0.05), "n": len(scores), "n_groups": len(np.unique(groups))})
     called = [r for r in rows if r["found"]]
     best = rows[0]
+    null = f"shuffled needles: {best['shuffled']:.0%}, p = {best['p_max']:.2g} over all heads"
     headline = (
-        f"{len(called)} of {len(rows)} heads copy from the needle beyond chance; {best['part']} copies most, "
-        f"{best['score']:.0%} of its words (shuffled needles: {best['shuffled']:.0%}, p = {best['p_max']:.2g} over all "
-        "heads)."
+        f"{len(called)} of {len(rows)} heads look at the needle's word just as it is written, beyond chance; first "
+        f"{best['part']}, at {best['score']:.0%} of the words ({null})."
         if called
-        else f"No head copies from the needle beyond chance; the best, {best['part']}, seems to copy "
-        f"{best['score']:.0%} of its words (shuffled needles: {best['shuffled']:.0%}, p = {best['p_max']:.2g} over all "
-        "heads)."
+        else "No head looks at the needle's word just as it is written, beyond chance; the best, "
+        f"{best['part']}, does at {best['score']:.0%} of the words ({null})."
     )
     meta = {
         "ci_level": use.level, "unit": "retrieval score", "shuffles": use.shuffles, "steps": len(found.wrote),
         "found": bool(called), "span": use.span,
     }  # fmt: skip
-    return Report("retrieval-heads", "Which heads copy from the needle", headline, rows, about, (), meta)
+    return Report(
+        "retrieval-heads", "Which heads look at what is copied from the needle", headline, rows, about, (), meta
+    )
 
 
 def masks_report(
