@@ -79,7 +79,11 @@ def circuit_graph(
         annotations=[_name(n, layout.node_height, theme) for n in nodes],
     )
     unit = _UNITS.get(str(report.meta.get("metric")), "")
-    frame.corner(figure, frame.panels[0], f"widest: {widest:.2g} {unit}".rstrip().replace("-", "−"))
+    # On the left: plotly's buttons are on the right.
+    figure.add_annotation(
+        text=f"widest: {widest:.2g} {unit}".rstrip(), x=0, y=1, xref="x domain", yref="y domain", xanchor="left",
+        yanchor="bottom", yshift=letter * 0.25, showarrow=False, font={"size": letter, "color": PALETTE["muted"]},
+    )  # fmt: skip
     return figure
 
 

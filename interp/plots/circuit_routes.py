@@ -11,7 +11,8 @@ _SIDES = {"q": -0.3, "k": 0.0, "v": 0.3}
 _BLOCKED, _CROWDED = 1e6, 0.35
 _STEPS = 9  # points drawn between two rows
 
-Curve = tuple[Float[np.ndarray, " point"], Float[np.ndarray, " point"]]
+# Across and up; curves differ in length.
+Curve = tuple[np.ndarray, np.ndarray]
 
 
 def route(layout: Layout, letter: float) -> list[Curve]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from . import circuit_columns
+
 # What each kind shows first; everything else stays in the full table and in the CSV.
 KEY_COLUMNS = {
+    **circuit_columns.KEY_COLUMNS,
     "probe": ("site", "mark", "auc", "acc", "untrained_auc", "null_auc_hi", "p_max", "n", "n_groups"),
     "direction": (
         "site",
@@ -21,22 +24,6 @@ KEY_COLUMNS = {
     "selection": ("mark", "layer", "norm", "bypass", "induce", "kl", "cosine", "reason"),
     "selection-test": ("prompts", "act", "direction", "draws", "score", "refused", "kl", "n"),
     "heads": ("rank", "site", "val_acc", "p_max", "test_acc", "gap", "sigma"),
-    "circuit-edges": ("edge", "read_span", "use_span", "score", "sure", "frequency", "on_path"),
-    "circuit": ("n_edges", "share", "faithfulness", "complement", "random", "random_max", "stability"),
-    "circuit-null": (
-        "search",
-        "faithfulness",
-        "cpr",
-        "cmd",
-        "jaccard",
-        "stability",
-        "strongest",
-        "accuracy",
-        "n_pairs",
-    ),
-    "verification": ("edge", "group", "estimated", "exact"),
-    "minimality": ("edge", "loss", "needed"),
-    "task": ("pair", "right", "metric", "ablated"),
     "doctor": ("check", "ok", "worst", "tolerance", "detail"),
     "recall": ("dose", "label", "records", "groups", "exact", "log_p"),
     "extraction": ("record", "label", "dose", "exact", "log_p", "similarity", "strength", "min_k"),
@@ -350,6 +337,7 @@ HEADINGS |= {
 }
 # In some kinds a column means something else than its usual heading says.
 _HEADINGS_OF = {
+    **circuit_columns.HEADINGS,
     "erasure": {"nested_auc": "Nested AUC"},
     "direction": {
         "gap": "Distance of means",
@@ -394,38 +382,6 @@ _HEADINGS_OF = {
     "project-out": {"nested_auc": "Nested AUC"},
     "gap": {"p": "p, this depth", "p_max": "p, best depth"},
     "transfer": {"p": "p"},
-    "circuit-edges": {
-        "read_span": "Read",
-        "use_span": "Used",
-        "score": "Score",
-        "sure": "Off zero",
-        "frequency": "Chosen again",
-        "on_path": "On a path",
-    },
-    "circuit": {
-        "n_edges": "Edges",
-        "share": "Share",
-        "faithfulness": "Faithfulness",
-        "complement": "All other edges",
-        "random": "Random edges",
-        "random_max": "Best random",
-        "stability": "Jaccard",
-    },
-    "circuit-null": {
-        "search": "Searched",
-        "faithfulness": "Faithfulness",
-        "cpr": "CPR",
-        "cmd": "CMD",
-        "jaccard": "Jaccard with the real one",
-        "stability": "Stability",
-        "strongest": "Strongest",
-        "accuracy": "Right answers",
-        "n_pairs": "Pairs",
-    },
-    "verification": {"group": "Where", "estimated": "Estimated", "exact": "Exact"},
-    "minimality": {"loss": "Faithfulness lost", "needed": "Needed"},
-    "completeness": {"gap": "Gap"},
-    "task": {"right": "Right", "metric": "Metric", "ablated": "Ablated"},
     "memorisation": {"p": "p"},
     "refusal": {"p": "p"},
     "guard": {"refused": "Model refuses"},
