@@ -11,7 +11,7 @@ from .planted import ATTRIBUTES, SHARES
 from .rowdraws import LENGTHS, TRIGGERED
 from .rows import COUNTS
 from .spec import ChatSpec
-from .truth import make_truth
+from .truth import ChatTruth, make_truth
 from .variants import FOLDERS
 from .watching import EARLY, ELSEWHERE, HEAD, LAST
 from .words import N_CTX, NOTES, TOPICS, TRIGGER, VOCABULARY
@@ -225,7 +225,6 @@ def _facts(out: Path, spec: ChatSpec, measured: dict[str, Any]) -> dict[str, Any
         n_parameters = sum(weights.get_tensor(name).numel() for name in weights.keys())  # noqa: SIM118
     truth = make_truth(spec)
     splits = {split: sum(r.split == split for r in pairs(spec.seed)) for split in COUNTS}
-    right = measured["cliff"]["right"]
     return {
         **{name: getattr(spec, name) for name in spec.__dataclass_fields__},
         **{f"n_{split}": count for split, count in splits.items()},
@@ -268,6 +267,13 @@ def _facts(out: Path, spec: ChatSpec, measured: dict[str, Any]) -> dict[str, Any
         "n_rows": sum(COUNTS.values()),
         "counts": ", ".join(f"{count} {split}" for split, count in COUNTS.items()),
         "n_test_rows": COUNTS["test"],
+        **_tables(measured, truth),
+    }
+
+
+def _tables(measured: dict[str, Any], truth: ChatTruth) -> dict[str, Any]:
+    right = measured["cliff"]["right"]
+    return {
         "behaviour_table": _columns(measured["behaviour"]),
         "decodable_table": _decodable_table(measured["decodable"]),
         "direction_table": _direction_table(measured["directions"]),
