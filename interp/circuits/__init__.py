@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from .circuit import Circuit
     from .complete import completeness
     from .evaluation import evaluate
+    from .edge_report import edge_report
     from .execute import run_circuits
+    from .export import save_graphml, save_mib
     from .graph import Graph
     from .load import load_pairs
     from .minimal import minimality
@@ -29,18 +31,22 @@ if TYPE_CHECKING:
     from .paths import PathEffects, path_patch
     from .scores import EdgeScores, NodeScores
     from .select import greedy, top_edges
+    from .study import CircuitStudy, circuit_study
     from .verification import verify
 
 # Public name -> the module that has it.
 _HOME = {
     "Circuit": "circuit",
+    "CircuitStudy": "study",
     "EdgeScores": "scores",
     "Graph": "graph",
     "NodeScores": "scores",
     "Pairs": "pairs",
     "PathEffects": "paths",
     "attribute": "attribution",
+    "circuit_study": "study",
     "completeness": "complete",
+    "edge_report": "edge_report",
     "evaluate": "evaluation",
     "exact": "patching",
     "greedy": "select",
@@ -48,19 +54,24 @@ _HOME = {
     "minimality": "minimal",
     "path_patch": "paths",
     "run_circuits": "execute",
+    "save_graphml": "export",
+    "save_mib": "export",
     "top_edges": "select",
     "verify": "verification",
 }
 
 __all__ = [
     "Circuit",
+    "CircuitStudy",
     "EdgeScores",
     "Graph",
     "NodeScores",
     "Pairs",
     "PathEffects",
     "attribute",
+    "circuit_study",
     "completeness",
+    "edge_report",
     "evaluate",
     "exact",
     "greedy",
@@ -68,6 +79,8 @@ __all__ = [
     "minimality",
     "path_patch",
     "run_circuits",
+    "save_graphml",
+    "save_mib",
     "top_edges",
     "verify",
 ]
