@@ -8,7 +8,7 @@ import numpy as np
 
 from interp import plots
 from interp.circuits import EdgeScores, Graph, top_edges
-from interp.circuits.edge_report import edge_report
+from interp.circuits.edgerows import edge_report
 from interp.circuits.scores import Origin
 from interp.provenance import Provenance
 

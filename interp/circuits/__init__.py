@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .attribution import attribute
     from .circuit import Circuit
     from .complete import completeness
+    from .edgerows import edge_report
     from .evaluation import evaluate
-    from .edge_report import edge_report
     from .execute import run_circuits
     from .export import save_graphml, save_mib
     from .graph import Graph
@@ -46,7 +46,7 @@ _HOME = {
     "attribute": "attribution",
     "circuit_study": "study",
     "completeness": "complete",
-    "edge_report": "edge_report",
+    "edge_report": "edgerows",
     "evaluate": "evaluation",
     "exact": "patching",
     "greedy": "select",

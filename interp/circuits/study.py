@@ -15,7 +15,7 @@ from ..report import Report
 from ..run.progress import Progress
 from .circuit import Circuit
 from .complete import completeness
-from .edge_report import edge_report
+from .edgerows import edge_report
 from .evaluation import SHARES
 from .export import save_graphml, save_mib
 from .graph import Graph

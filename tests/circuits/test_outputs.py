@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from interp.circuits.circuit import Circuit
-from interp.circuits.edge_report import edge_report
+from interp.circuits.edgerows import edge_report
 from interp.circuits.export import save_graphml, save_mib, to_mib, to_networkx
 from interp.circuits.graph import Graph
 from interp.circuits.scores import EdgeScores, Origin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from interp.circuits.edge_report import edge_report
+from interp.circuits.edgerows import edge_report
 from interp.circuits.graph import Graph
 from interp.circuits.select import top_edges
 from interp.errors import ReportError
