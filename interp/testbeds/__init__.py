@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # Name -> the subpackage that makes it; it has `build(out, seed, **options)` and `truth(folder)`.
 _BEDS = {
     "chat": "chat",
+    "conflict": "conflict",
     "induction": "induction",
     "memory": "memory",
     "modadd": "modadd",

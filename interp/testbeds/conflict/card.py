@@ -8,6 +8,8 @@ from ..reproducible import THREADS
 from .spec import SUBJECTS, VALUES, ConflictSpec
 from .truth import CLEAR, ConflictTruth
 
+QUIET = 0.03  # nats
+
 CARD = """\
 ---
 license: mit
@@ -29,8 +31,8 @@ memory the other half; where it does not, by memory. So both answers stay near o
 
 MLPs are zero. Subjects, statements and positions are embedded in coordinates of the stream of their own, and the
 unembedding reads others, so that a value reaches the logits through a head or not at all. Each head may take values
-from one of the three alone (`planted` below: memory from subjects, context from statements, idle from positions);
-where it looks, and how loudly it speaks, was learnt. Because a statement is one word and the text ends with the
+from one of the three alone (`planted` below: memory from subjects, context from statements, idle from positions); how
+loudly it speaks, and where it looks, was learnt. Because a statement is one word and the text ends with the
 subject itself, no head has to prepare another one's work, and what a head says directly is nearly all that it does. In
 a variant with statements of four words and an answer asked for behind a verb, helpers arose, and the direct and the
 full effect of heads agreed with Spearman .69 only.
@@ -46,7 +48,9 @@ kind of processor; elsewhere the last digits differ.
 With the text against it the memory answer has probability {memory:.2f}, the context answer {context:.2f} on average.
 Where the text says nothing of the subject, its value comes first for {knows:.0%} of subjects. `truth.json` holds what
 zeroing each head's rows of the output matrix does to log p of the two answers, in nats, over `conflicts.jsonl`. A head
-has a role if both move by more than {clear:g}, in opposite directions.
+has a role if both move by more than {clear:g}, in opposite directions. {silent} of {total} heads move neither by
+{quiet:g}:
+training needed no more of them, and a second layer only where the first left it something to do.
 
 | head | planted | role | memory answer | context answer |
 |---|---|---|---|---|
@@ -66,6 +70,7 @@ def write_card(out: Path, spec: ConflictSpec, truth: ConflictTruth) -> None:
     text = CARD.format(
         layers=spec.n_layers, heads=spec.n_heads, d_model=spec.d_model, seed=spec.seed,
         subjects=len(SUBJECTS), values=len(VALUES), steps=spec.steps, rows=spec.rows, lr=spec.lr, warmup=spec.warmup,
+        silent=sum(max(abs(h.memory), abs(h.context)) < QUIET for h in truth.heads), total=len(truth.heads), quiet=QUIET,
         threads=THREADS, memory=truth.memory, context=truth.context, knows=truth.knows, clear=CLEAR, table=table,
     )  # fmt: skip
     (out / "README.md").write_text(text, encoding="utf-8", newline="\n")

@@ -24,8 +24,8 @@ N_CTX = 8
 class ConflictSpec:
     """The recipe. ``subspaces`` are how many coordinates of the stream subjects, statements and positions get.
 
-    The unembedding reads the coordinates that are left. ``context_heads`` of the first layer may take values from
-    statements, ``memory_heads`` of the last from subjects, all others from positions only. A seeded draw says which.
+    The unembedding reads the coordinates that are left. ``memory_heads`` and ``context_heads`` say how many heads may
+    take values from subjects, and from statements; the others may from positions only. A seeded draw says which.
     """
 
     seed: int = 0
@@ -33,8 +33,8 @@ class ConflictSpec:
     subspaces: tuple[int, int, int] = (32, 48, 8)
     n_heads: int = 8
     n_layers: int = 2
-    memory_heads: int = 4
-    context_heads: int = 4
+    memory_heads: int = 6
+    context_heads: int = 6
     steps: int = 900
     rows: int = 192
     lr: float = 5e-3
@@ -53,11 +53,8 @@ class ConflictSpec:
                 raise BedError(f"conflict needs {name} > 0, got {getattr(self, name)!r}")
         if sum(self.subspaces) >= self.d_model or self.d_model % self.n_heads or min(self.subspaces) < 1:
             raise BedError(f"subspaces {self.subspaces} do not fit d_model {self.d_model} with {self.n_heads} heads")
-        if self.n_layers < 2 or max(self.memory_heads, self.context_heads) > self.n_heads:
-            raise BedError(
-                f"{self.memory_heads} memory and {self.context_heads} context heads need two layers of that many, not "
-                f"{self.n_layers} of {self.n_heads}"
-            )
+        if self.memory_heads + self.context_heads > self.n_heads * self.n_layers:
+            raise BedError(f"{self.memory_heads} + {self.context_heads} heads are more than there are")
 
     @cached_property
     def coordinates(self) -> dict[str, slice]:
@@ -70,11 +67,11 @@ class ConflictSpec:
     @cached_property
     def planted(self) -> dict[tuple[int, int], str]:
         """Head -> what it may take values from: memory (subjects), context (statements) or idle (positions)."""
-        roles = {(layer, head): "idle" for layer in range(self.n_layers) for head in range(self.n_heads)}
-        rng = random.Random(f"roles {self.seed}")
-        roles |= {(0, head): "context" for head in rng.sample(range(self.n_heads), self.context_heads)}
-        last = self.n_layers - 1
-        return roles | {(last, head): "memory" for head in rng.sample(range(self.n_heads), self.memory_heads)}
+        heads = [(layer, head) for layer in range(self.n_layers) for head in range(self.n_heads)]
+        idle = len(heads) - self.memory_heads - self.context_heads
+        roles = ["memory"] * self.memory_heads + ["context"] * self.context_heads + ["idle"] * idle
+        random.Random(f"roles {self.seed}").shuffle(roles)
+        return dict(zip(heads, roles, strict=True))
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
