@@ -73,8 +73,8 @@ def lens_tokens(report: Report, lens: str | None = None, theme: str | Theme = "s
     >>> from interp.provenance import Provenance
     >>> cell = {"lens": "logit", "site": "resid_pre.0", "depth": 0, "column": 0, "token": "a", "says": "b", "p": 0.5}
     >>> made = Report("lens", "Lens", "It nears.", [], Provenance("a1", "tiny"), meta={"text": [cell]})
-    >>> lens_tokens(made, theme="paper").data[0].text
-    (('b',),)
+    >>> [list(row) for row in lens_tokens(made, theme="paper").data[0].text]
+    [['b']]
 
     Raises:
         ReportError: the report is not of kind "lens", or holds no text.

@@ -128,7 +128,7 @@ def test_true_mask_leaves_what_is_elsewhere(model, prompts):
     assert np.allclose(forward(model, prompts, edits=edits).logits, forward(model, prompts).logits, atol=1e-3)
 
 
-def test_what_cannot_be_measured_is_refused(model, prompts):
+def test_what_cannot_be_measured_is_refused(unchecked, model, prompts):
     bare = replace(prompts, spans={})
     with pytest.raises(CircuitError, match="no span 'needle'"):
         find_retrieval(model, bare)

@@ -44,7 +44,7 @@ def test_selection_recovers_the_planted_direction(tmp_path, capsys):
     assert float(found.unit @ truth.refusal) > 0.95
     assert found.site.kind == "resid_pre"
     assert found.site.layer < int(0.8 * model.n_layers)
-    assert found.provenance.command.startswith("interp ")
+    assert found.provenance.command.startswith("interp")
     with pytest.raises(ProvenanceError):
         Direction.load(out / "direction.safetensors", "another")
     report = Report.load(out / "selection.json")

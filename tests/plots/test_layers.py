@@ -142,7 +142,7 @@ def test_too_many_heads_to_tell_apart_are_dots(make_probe):
 
 
 def test_errors_name_what_can_be_drawn(make_probe):
-    with pytest.raises(ReportError, match="kind 'probe', not 'doctor'"):
+    with pytest.raises(ReportError, match="'probe' or 'direction', not 'doctor'"):
         accuracy_by_layer(make_probe(kind="doctor"))
     with pytest.raises(ReportError, match="kinds with one are: probe"):
         figure(make_probe(kind="doctor"))
