@@ -136,9 +136,10 @@ def circuit_study(
     if not 1 <= top <= graph.n_edges:
         raise CircuitError(f"a circuit of {top} edges in a graph of {graph.n_edges}")
     task = do_task(model, pairs, metric, ablation=ablation, seed=seed, max_bytes=max_bytes)
-    kept = pairs.select(np.flatnonzero(task.solved)) if keep == "solved" else pairs
-    if len(kept) < 2:
+    which = np.flatnonzero(task.solved) if keep == "solved" else np.arange(len(pairs))
+    if len(which) < 2:
         raise CircuitError(f"{task.report.headline} A circuit needs two solved pairs or more (keep='all' takes every).")
+    kept = pairs.select(which)
     on, judged = _halves(kept, seed) if held_out else (kept, kept)
     sizes = tuple(sorted({top, *(max(1, int(share * graph.n_edges)) for share in SHARES)}))
     search = Search(metric, method, ablation, steps, ranking, select, top, sizes, replicates, seed, max_bytes, progress)

@@ -22,7 +22,7 @@ def test_pairs_become_a_page_that_says_first_whether_the_task_is_done(
 ) -> None:
     rows = [
         {"clean": [a, b, 17, c, a], "corrupted": [a, c, 17, b, a], "answer": b, "wrong_answer": c}
-        for a, b, c in ((3, 4, 5), (6, 7, 8), (9, 10, 11), (12, 13, 14))
+        for a, b, c in ((4, 5, 6), (7, 8, 9), (10, 11, 12), (13, 14, 15))
     ]
     pairs = tmp_path / "pairs.jsonl"
     pairs.write_text("\n".join(json.dumps(row) for row in rows))
