@@ -203,6 +203,6 @@ def test_logits_that_are_not_the_unembedding_of_the_stream_are_refused(memory, s
     odd = memory.copy()
     head = odd.hf.lm_head
     plain = head.forward
-    head.forward = lambda x: plain(x).abs()
+    head.forward = lambda x: plain(x).abs() if x.dim() == 3 else plain(x)  # within the model only
     with pytest.raises(ModelError, match="unembedding"):
         readout(odd, stories.select(slice(2)).with_labels(None))
