@@ -67,8 +67,8 @@ def test_the_test_prompts_judge_it_beside_random_directions(selection):
     assert rows["harmful", "nothing", "none"]["refused"] == 1
     assert rows["harmful", "ablate", "selected"]["refused"] == 0
     assert rows["harmful", "ablate", "random"]["refused"] == pytest.approx(1)
-    assert ("harmful", "ablate", "shuffled labels") not in rows, "there was none to choose"
-    assert selection.report.meta["null_without_choice"] == 1
+    assert rows["harmful", "ablate", "shuffled labels"]["refused"] > 0.9
+    assert selection.report.meta["null_without_choice"] == 0
     assert rows["harmless", "add", "selected"]["refused"] == 1
     assert rows["harmless", "add", "random"]["refused"] < 0.5
     assert all(r["n"] == SIZES["test"] and r["score_lo"] <= r["score"] <= r["score_hi"] for r in rows.values())

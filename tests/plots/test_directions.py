@@ -115,7 +115,7 @@ def test_pages_explain_what_they_show(tmp_path):
     for words in (
         "A refusal direction was found",
         "Bypass",
-        "In 4 of 19 runs no candidate kept to the limits",
+        "In 4 of 19 runs none kept to the limits",
         "Random",
     ):
         assert words in page.text

@@ -66,21 +66,18 @@ def choose(tried: Sequence[Tried]) -> Tried | None:
 
 
 def best_bypass(trial: Trial, candidates: Candidates, limits: Limits) -> tuple[float, tuple[int, int] | None]:
-    """The bypass that the same choice reaches among other candidates, and which one; infinite where none is legal.
+    """The lowest bypass among candidates of allowed layers and KL, and which one; infinite where there is none.
 
-    Candidates are looked at from the lowest bypass on, so that most are never added to anything.
+    What it induces when added does not matter here: a null that may choose among more is the harder one to beat.
     """
     barred = limits.first_barred(len(candidates.sites))
-    found = []
+    found: list[tuple[float, tuple[int, int]]] = []
     for mark, layer in candidates:
         if layer < barred and bool(candidates.there[mark, layer]):
             harmful, harmless = trial.ablated(candidates.vectors[mark, layer])
             if harmless.kl is not None and float(harmless.kl.mean()) <= limits.kl:
-                found.append((_mean(harmful), mark, layer))
-    for bypass, mark, layer in sorted(found):
-        if _mean(trial.added(candidates.sites[layer], candidates.vectors[mark, layer])) >= limits.induce:
-            return bypass, (mark, layer)
-    return math.inf, None
+                found.append((_mean(harmful), (mark, layer)))
+    return min(found) if found else (math.inf, None)
 
 
 def _mean(outcome: Outcome) -> float:

@@ -53,14 +53,14 @@ def judge(
     level: float,
     seed: int,
 ) -> Judgement:
-    """Ablate and add the vector, ``random`` directions of its length, and the choices among shuffled labels."""
+    """Ablate and add the vector, ``random`` directions of its length, and as many of the choices of shuffled labels."""
     g = torch.Generator().manual_seed(seed)
     drawn = torch.randn(random, len(vector), generator=g, dtype=torch.float64)
     drawn = drawn / drawn.norm(dim=1, keepdim=True) * vector.norm()
     arms = {
         "selected": [(site, vector)],
         "random": [(site, one) for one in drawn],
-        "shuffled labels": list(shuffled),
+        "shuffled labels": list(shuffled[:random]),
     }
     n = len(trial.harmful)
     base = trial.base.score

@@ -105,8 +105,8 @@ def select_direction(
     wins.
 
     What the published algorithm lacks is a null, so the choice has to prove itself: on test prompts, against random
-    directions of its length; and on the validation prompts, against what the same choice reaches among candidates of
-    shuffled labels that lie across it (see `Rows.shuffled`). If it does not, nothing is reported as found.
+    directions of its length; and on the validation prompts, against the lowest bypass among candidates of shuffled
+    labels that lie across it (see `Rows.shuffled`). If it does not, nothing is reported as found.
 
     Args:
         harmful: chats, or `Parts` of them. Without parts the column ``split`` says which is which, or they are drawn.

@@ -62,13 +62,17 @@ def verdict(
             f"No direction found: on test prompts, adding the best candidate ({where}) raises refusal no more than "
             f"random directions of its length do (difference {_number(judged.add_gap)})."
         )
-    beaten = sum(value <= (chosen.bypass or math.inf) for value in found.null)
+    beaten = _beaten(found, chosen)
     if found.p is not None and beaten and found.p > ALPHA:
         return False, (
-            f"No direction found: choices among shuffled labels bypass refusal as well in {beaten} of "
+            f"No direction found: candidates of shuffled labels bypass refusal as well in {beaten} of "
             f"{len(found.null)} runs (best candidate {where}, p = {found.p:.2g})."
         )
     return True, _success(found, where, chosen, judged)
+
+
+def _beaten(found: Evidence, chosen: Tried) -> int:
+    return sum(chosen.bypass is not None and value <= chosen.bypass for value in found.null)
 
 
 def _success(found: Evidence, where: str, chosen: Tried, judged: Judgement) -> str:
@@ -79,7 +83,10 @@ def _success(found: Evidence, where: str, chosen: Tried, judged: Judgement) -> s
     before, after = of("harmful", "nothing", "none"), of("harmful", "ablate", "selected")
     random = of("harmful", "ablate", "random")
     plain, induced = of("harmless", "nothing", "none"), of("harmless", "add", "selected")
-    p = "" if found.p is None else f"; shuffled labels reach that with p = {found.p:.2g}"
+    p = ""
+    if found.p is not None:
+        beaten = _beaten(found, chosen)
+        p = f"; with shuffled labels {beaten or 'none'} of {len(found.null)} bypass as well (p = {found.p:.2g})"
     return (
         f"A refusal direction was found: {where}. On test prompts, taking it out turns refusals of harmful requests "
         f"from {before['refused']:.0%} to {after['refused']:.0%} (random directions: {random['refused']:.0%}), and "

@@ -89,9 +89,9 @@ def _selection(report: Report) -> list[Note]:
     p = number_of(report, "p")
     if math.isfinite(p):
         found.append(
-            ("p", f"{p_value(p)}: how often the same choice among candidates of shuffled labels bypasses as well. What "
-             "lies along the real candidates is taken out of those first, since shuffled differences can point along "
-             f"them, and an ablation does not mind the sign.{_barren(report)}"),
+            ("p", f"{p_value(p)}: how often some candidate of shuffled labels, within the limits of KL and layer, bypasses "
+             "as well. What lies along the real candidates is taken out of those first, since shuffled differences can "
+             f"point along them, and an ablation does not mind the sign.{_barren(report)}"),
         )  # fmt: skip
     return found
 
@@ -99,7 +99,7 @@ def _selection(report: Report) -> list[Note]:
 def _barren(report: Report) -> str:
     """How many choices among shuffled labels had nothing to choose."""
     none, runs = number_of(report, "null_without_choice"), number_of(report, "shuffles")
-    return f" In {none:.0f} of {runs:.0f} runs no candidate kept to the limits." if none > 0 else ""
+    return f" In {none:.0f} of {runs:.0f} runs none kept to the limits." if none > 0 else ""
 
 
 def _judgement(report: Report) -> list[Note]:
@@ -108,7 +108,7 @@ def _judgement(report: Report) -> list[Note]:
         ("Random", "Directions drawn without a look at the model, of the same length: the mean over draws."),
     ]
     if any(row.get("direction") == "shuffled labels" for row in report.rows):
-        found.append(("Shuffled labels", "What the same choice takes among candidates of shuffled labels."))
+        found.append(("Shuffled labels", "The candidates of shuffled labels that bypassed best, one for each shuffle."))
     if has(report, "score_lo"):
         scope = "The interval says what other prompts of the same kind might have given, in this one model."
         found.append(interval_note(report, "Prompts, or their groups,", scope))
