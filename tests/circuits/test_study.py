@@ -39,7 +39,7 @@ def copying(n: int = 12, wrong: int = 0) -> Pairs:
 @pytest.fixture(scope="module")
 def study(induction) -> CircuitStudy:
     return circuit_study(
-        induction, copying(12, wrong=2), top=2, check=4, sample=8, shuffles=1, replicates=20, command="interp circuit"
+        induction, copying(16, wrong=2), top=2, check=4, sample=8, shuffles=1, replicates=20, command="interp circuit"
     )  # fmt: skip
 
 
@@ -58,10 +58,10 @@ def test_the_planted_edges_are_found_and_every_claim_has_its_null(study):
 
 
 def test_what_the_model_gets_wrong_comes_first_and_is_left_out(study):
-    assert study.reports["task"].meta["accuracy"] == pytest.approx(10 / 12)
-    assert study.summary.headline.startswith("induction does the task: it gives the right answer on 83 % of 12 pairs")
-    assert "2 of 12 pairs that the model gets wrong were left out" in study.summary.warnings[0]
-    assert len(study.found_on) + len(study.judged_on) == 10
+    assert study.reports["task"].meta["accuracy"] == pytest.approx(14 / 16)
+    assert study.summary.headline.startswith("induction does the task: it gives the right answer on 88 % of 16 pairs")
+    assert "2 of 16 pairs that the model gets wrong were left out" in study.summary.warnings[0]
+    assert len(study.found_on) + len(study.judged_on) == 14
     assert not set(study.found_on.clean.ids) & set(study.judged_on.clean.ids)
     assert next(iter(study.reports)) == "task"
 
