@@ -49,7 +49,7 @@ With the text against it the memory answer has probability {memory:.2f}, the con
 Where the text says nothing of the subject, its value comes first for {knows:.0%} of subjects. `truth.json` holds what
 zeroing each head's rows of the output matrix does to log p of the two answers, in nats, over `conflicts.jsonl`. A head
 has a role if both move by more than {clear:g}, in opposite directions. {silent} of {total} heads move neither by
-{quiet:g}: training needed no more of them, and of the second layer nothing.
+{quiet:g}: training needed no more of them.
 
 | head | planted | role | memory answer | context answer |
 |---|---|---|---|---|
@@ -70,6 +70,7 @@ def write_card(out: Path, spec: ConflictSpec, truth: ConflictTruth) -> None:
         layers=spec.n_layers, heads=spec.n_heads, d_model=spec.d_model, seed=spec.seed,
         subjects=len(SUBJECTS), values=len(VALUES), steps=spec.steps, rows=spec.rows, lr=spec.lr, warmup=spec.warmup,
         silent=sum(max(abs(h.memory), abs(h.context)) < QUIET for h in truth.heads), total=len(truth.heads),
-        quiet=QUIET, threads=THREADS, memory=truth.memory, context=truth.context, knows=truth.knows, clear=CLEAR, table=table,
+        quiet=QUIET, threads=THREADS, memory=truth.memory, context=truth.context, knows=truth.knows, clear=CLEAR,
+        table=table,
     )  # fmt: skip
     (out / "README.md").write_text(text, encoding="utf-8", newline="\n")
