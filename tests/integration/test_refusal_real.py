@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 import interp
 from interp.safety import refusal_study
 
-SHARED = Path(__file__).parents[3] / "shared"
-STORIES, PROMPTS = SHARED / "models" / "stories260K", SHARED / "prompts"
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 
 
-@pytest.mark.skipif(not STORIES.is_dir() or not PROMPTS.is_dir(), reason="needs ../shared/models and ../shared/prompts")
-def test_no_refusal_is_found_in_a_model_of_stories():
-    model = interp.load_model(STORIES)
-    splits = PROMPTS / "refusal_direction" / "splits"
+def test_no_refusal_is_found_in_a_model_of_stories(shared):
+    model = interp.load_model(shared / "models" / "stories260K")
+    splits = shared / "prompts" / "refusal_direction" / "splits"
     found = refusal_study(
         model, harmful=str(splits / "harmful_train.json"), harmless=str(splits / "harmless_train.json"),
-        overrefused=f"{PROMPTS / 'xstest' / 'xstest_prompts.csv'}@label=safe", template=TEMPLATE, limit=48,
+        overrefused=f"{shared / 'prompts' / 'xstest' / 'xstest_prompts.csv'}@label=safe", template=TEMPLATE, limit=48,
         permutations=99, bootstrap=100, doses=(1.0,), draws=1,
     )  # fmt: skip
     assert found.summary.headline.startswith(

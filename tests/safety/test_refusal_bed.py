@@ -165,6 +165,23 @@ def test_two_quadrants_are_said_to_be_confounded(model):
     assert "regression" not in found.reports
 
 
+def test_three_quadrants_and_no_permutations(model):
+    three = {name: rows_of(name) for name in ("harmful", "harmless", "jailbroken")}
+    found = refusal_study(model, **three, untrained=False, draws=1, **{**QUICK, "permutations": 0})
+    [warning] = found.reports["beliefs"].warnings
+    assert warning.startswith("Too few refused harmless requests")
+    assert {c["reading"] for c in cells(found)} == {"plain"}
+    assert {c["verdict"] for c in cells(found)} == {"not tested: no permutations"}
+    assert not any(c["found"] for c in cells(found))
+    # One level of refusal has both kinds, and one kind both fates: enough for directions and for partial regression.
+    means = {r["mark"]: r for r in found.reports["regression"].rows if r["depth"] is None}
+    assert means["t_inst"]["harm_lo"] > 1 > 0.2 > abs(means["t_inst"]["refusal"])
+    assert means["t_post"]["refusal_lo"] > 1
+    truth = testbeds.truth("chat")
+    refusal = next(d for d in found.directions["refusal"] if str(d.site) == truth.refusal_site)
+    assert float(refusal(torch.tensor(truth.refusal_unit, dtype=torch.float64))) > 0.9
+
+
 @pytest.mark.parametrize("kind", ["null-last", "null-length", "null-template"])
 def test_nothing_is_found_where_only_the_wording_differs(model, kind):
     rows = rows_of(kind, train=64, val=40, test=48)
@@ -186,6 +203,7 @@ def test_a_model_that_does_not_refuse_is_told_so_whether_or_not_it_sees_harm(mod
     found = refusal_study(other, **four, untrained=kind == "never", **{**QUICK, "draws": 19 if kind == "never" else 1})
     assert found.summary.headline.startswith("No refusal found in")
     assert set(found.directions) == {"harm"}
+    assert "the model does so in 50 % of them" in found.reports["behaviour"].warnings[0]
     held = {row["claim"] for row in found.summary.rows if row["holds"]}
     assert not any("efus" in claim.split("(")[0] and "guard" not in claim for claim in held), held
     if kind == "untrained":

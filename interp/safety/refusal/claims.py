@@ -115,7 +115,7 @@ def guard_claims(report: Report) -> list[Row]:
     rows = [
         claim(
             "The harm belief at t_inst tells harmful from harmless test requests (AUROC)", meta, "auroc", null,
-            "found" if good else "not beyond a bag of tokens" if meta["auroc_lo"] > 0.5 else "not found",
+            _guard_verdict(meta, good),
             meta["p"], good,
         )
     ]  # fmt: skip
@@ -141,6 +141,12 @@ def guard_claims(report: Report) -> list[Row]:
                 )
             )  # fmt: skip
     return rows
+
+
+def _guard_verdict(meta: Cell, good: bool) -> str:
+    if meta["p"] is None:
+        return "not tested: no permutations"
+    return "found" if good else "not beyond a bag of tokens" if meta["auroc_lo"] > 0.5 else "not found"
 
 
 def _refused(report: Report, harmful: bool) -> float:
