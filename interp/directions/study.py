@@ -112,10 +112,7 @@ def fit_directions(
     alike = [str(site) for site, one in made.items() if one is None]
     if alike:
         notes.append(f"At {', '.join(alike)} the rows of the two classes are alike, so there is no direction.")
-    far = [row for row in rows if method == "pca" and row["cos_mean"] is not None and row["cos_mean"] < AGREES]
-    if far:
-        worst = min(far, key=lambda row: row["cos_mean"])
-        notes.append(f"{disagreement(worst['site'], worst['cos_mean'])} (So at {len(far)} of {len(rows)} sites.)")
+    notes += _far_from_the_means(rows, method)
     report = Report(
         kind="direction",
         title=title or f"{NAMES[method][0].upper()}{NAMES[method][1:]} at {at}, by site",
@@ -126,6 +123,21 @@ def fit_directions(
         meta={**read.meta, "method": method},
     )
     return DirectionStudy(report, {s: d for s, d in made.items() if d is not None}, read.trained)
+
+
+def _far_from_the_means(rows: list[dict[str, Any]], method: str) -> list[str]:
+    """A warning if directions point elsewhere than from one mean to the other."""
+    far = [row for row in rows if row["cos_mean"] is not None and row["cos_mean"] < AGREES]
+    if not far:
+        return []
+    worst = min(far, key=lambda row: row["cos_mean"])
+    site, cosine, many = worst["site"], worst["cos_mean"], f"(So at {len(far)} of {len(rows)} sites.)"
+    if method == "pca":
+        return [f"{disagreement(site, cosine)} {many}"]
+    return [
+        f"At {site} the direction and the difference of means have a cosine of {cosine:.2f}: it tells the classes "
+        f"apart by what varies little, and a step along it moves little of what sets them apart. {many}"
+    ]
 
 
 def _fit(read: Reading, site: Site, method: str, at: str, C: float, rows: np.ndarray | None = None) -> Direction | None:

@@ -89,9 +89,9 @@ def _selection(report: Report) -> list[Note]:
     p = number_of(report, "p")
     if math.isfinite(p):
         found.append(
-            ("p", f"{p_value(p)}: how often some candidate of shuffled labels, within the limits of KL and layer, bypasses "
-             "as well. What lies along the real candidates is taken out of those first, since shuffled differences can "
-             f"point along them, and an ablation does not mind the sign.{_barren(report)}"),
+            ("p", f"{p_value(p)}: how often some candidate of shuffled labels, within the limits of KL and layer, "
+             "bypasses as well. What lies along the real candidates is taken out of those first, since shuffled "
+             f"differences can point along them, and an ablation does not mind the sign.{_barren(report)}"),
         )  # fmt: skip
     return found
 
