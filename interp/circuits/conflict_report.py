@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from ..edits import Edit, ablate_heads
@@ -32,9 +33,9 @@ MEMORY, CONTEXT, NEITHER = "memory", "context", "neither"
 class ConflictSettings:
     """How memory and context heads are found and judged.
 
-    Half of the groups finds the heads and chooses the sets to prune, the other half judges them. ``by`` ranks heads by
-    the direct effect (path patching) or the full one. ``most`` is the largest set tried, a quarter of all heads by
-    default.
+    Roles are of all prompts. For pruning, half of the groups ranks the heads and chooses the sets, and the other half
+    judges them. ``by`` ranks heads by the direct effect (path patching) or the full one. ``most`` is the largest set
+    tried, a quarter of all heads by default.
     """
 
     by: Path = "direct"
@@ -67,7 +68,7 @@ def conflict_reports(
     batch_tokens: int | None = None,
     progress: bool | None = None,
 ) -> dict[str, Report]:
-    """``conflict-heads``: every head's effects by both paths, on one half; ``conflict-pruned``: sets, on the other.
+    """``conflict-heads``: every head's effects by both paths; ``conflict-pruned``: sets, on a half that chose nothing.
 
     Raises:
         CircuitError: answers that do not fit the prompts, or fewer than four groups of them.
@@ -79,20 +80,21 @@ def conflict_reports(
     groups = groups_of(prompts)
     order = np.random.default_rng(use.seed).permutation(groups.max() + 1)
     if len(order) < 4:
-        raise CircuitError(f"{len(order)} groups of prompts: half finds the heads and half judges them, so give four")
+        raise CircuitError(f"{len(order)} groups of prompts: half chooses the sets and half judges them, so give four")
     finds = np.isin(groups, order[: len(order) // 2])
     halves = [np.flatnonzero(half).tolist() for half in (finds, ~finds)]
     (dev, *dev_answers), (test, *test_answers) = (
         (prompts.select(half), [memory[i] for i in half], [context[i] for i in half]) for half in halves
     )
     options: dict[str, Any] = {"how": use.how, "batch_tokens": batch_tokens, "progress": progress}
-    direct = head_effects(model, dev, *dev_answers, path="direct", freeze_mlp=use.freeze_mlp, **options)
-    full = head_effects(model, dev, *dev_answers, path="full", **options)
-    base = answer_scores(model, dev, *dev_answers, batch_tokens=batch_tokens)
+    direct = head_effects(model, prompts, memory, context, path="direct", freeze_mlp=use.freeze_mlp, **options)
+    full = head_effects(model, prompts, memory, context, path="full", **options)
+    base = answer_scores(model, prompts, memory, context, batch_tokens=batch_tokens)
     about = model.provenance(prompts=prompts.hash, seed=use.seed, command=command)
-    first = heads_report(direct, full, base, groups_of(dev), use, about)
+    first = heads_report(direct, full, base, groups, use, about)
+    lean = (direct if use.by == "direct" else full).lean[halves[0]].mean(0)
     pruning = _Pruning(model, use, dev, batch_tokens)
-    chosen = {kind: pruning.choose(first, kind, dev, dev_answers) for kind in (MEMORY, CONTEXT)}
+    chosen = {kind: pruning.choose(lean, kind, dev, dev_answers) for kind in (MEMORY, CONTEXT)}
     second = pruning.report(chosen, test, test_answers, about)
     return {first.kind: first, second.kind: second}
 
@@ -200,15 +202,15 @@ class _Pruning:
         return answer_scores(self.model, prompts, answers[0], answers[1], edits, batch_tokens=self.batch_tokens)
 
     def choose(
-        self, report: Report, kind: str, prompts: PromptSet, answers: Sequence[Answers]
+        self, lean: Float[np.ndarray, " head"], kind: str, prompts: PromptSet, answers: Sequence[Answers]
     ) -> tuple[Site, ...]:  # fmt: skip
         """The heads that lean most to one side, as many as move the lead of the other answer most on these prompts."""
         sign = 1 if kind == MEMORY else -1
-        ranked = sorted(report.rows, key=lambda r: -sign * float(r["lean"]))
+        ranked = [self.heads[k] for k in np.argsort(-sign * lean, kind="stable").tolist()]
         most = self.use.most or max(1, len(self.heads) // 4)
         best: tuple[float, tuple[Site, ...]] = (-np.inf, ())
         for k in range(1, min(most, len(ranked) - 1) + 1):
-            some = tuple(Site.parse(str(r["part"])) for r in ranked[:k])
+            some = tuple(ranked[:k])
             scores = self._scores(prompts, answers, some)
             lead = sign * float((scores.context - scores.memory).mean())
             if lead > best[0]:

@@ -41,7 +41,7 @@ def direct(model, prompts, answers):
 
 @pytest.fixture(scope="module")
 def reports(model, prompts, answers):
-    return conflict_reports(model, prompts, *answers, ConflictSettings(how="zero", draws=24, bootstrap=300))
+    return conflict_reports(model, prompts, *answers, ConflictSettings(how="zero", draws=24, bootstrap=200))
 
 
 def planted(truth):
@@ -86,17 +86,17 @@ def test_pruning_moves_the_answer_on_prompts_that_chose_nothing(reports):
         assert row["p"] < 0.05
     assert memory["says_context_after"] > memory["says_context_before"] + 0.2
     assert context["says_memory_after"] > context["says_memory_before"] + 0.2
-    n = [report.rows[0]["n"] for report in reports.values()]
-    assert sum(n) == 192
+    assert [report.rows[0]["n"] for report in reports.values()] == [192, 96]
 
 
 def test_exchanged_answers_have_no_heads(model, prompts):
     """Answers that have nothing to do with the prompt: nothing speaks for them beyond chance."""
+    prompts = prompts.select(slice(96))
     rng = np.random.default_rng(0)
     values = np.arange(4, 16)
     drawn = [rng.choice(values, 2, replace=False) for _ in range(len(prompts))]
     memory, context = ([np.array([pair[side]]) for pair in drawn] for side in (0, 1))
-    made = conflict_reports(model, prompts, memory, context, ConflictSettings(how="zero", draws=5, bootstrap=300))
+    made = conflict_reports(model, prompts, memory, context, ConflictSettings(how="zero", draws=2, bootstrap=200))
     roles = [row["role"] for row in made["conflict-heads"].rows]
     assert roles.count("neither") >= len(roles) - 1
 
@@ -108,5 +108,3 @@ def test_answers_must_differ_and_be_there(model, prompts, answers):
         answer_scores(model, prompts, answers[0][:3], answers[1])
     with pytest.raises(CircuitError, match="no field 'truth'"):
         answer_tokens(model, prompts, "truth")
-    with pytest.raises(CircuitError, match="path is"):
-        head_effects(model, prompts, *answers, path="indirect")
