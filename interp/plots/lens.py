@@ -49,9 +49,8 @@ def lens_by_depth(report: Report, theme: str | Theme = "screen", width: float | 
         for rank, lens in enumerate(lenses):
             name, style = _LOOKS[lens]
             points = depth_points(report, f"{name}, ", lens=lens)
-            words = interval_words(report, points, field) if not rank and panel is frame.panels[0] else ""
             traces += band(points, field, style, name, 0.16)
-            traces.append(line(points, field, name + words, style, theme, rank=rank, group=name))
+            traces.append(line(points, field, name, style, theme, rank=rank))
         points = depth_points(report, lens=lenses[0])
         ticks.append(depth_ticks(points, panel, theme))
         constant = report.meta.get("constant_kl")
@@ -60,6 +59,8 @@ def lens_by_depth(report: Report, theme: str | Theme = "screen", width: float | 
         for trace in lines_on_top(traces):
             figure.add_trace(trace.update(xaxis=panel.x, yaxis=panel.y))
     one_legend_entry_each(figure)
+    first = next(trace for trace in figure.data if trace.name == _LOOKS[lenses[0]][0])
+    first.name += interval_words(report, depth_points(report, lens=lenses[0]), fields[0])
     ranges = [limits(figure, panel.y) for panel in frame.panels]
     frame.apply(figure, report.title, DEPTH_AXIS, [""] * len(fields), ticks, ranges)
     return figure
