@@ -82,14 +82,15 @@ def test_a_model_that_never_means_to_refuse_has_no_cliff(offset):
 
 
 def test_a_prober_that_may_read_harm_sees_cliffs_that_the_strict_one_does_not():
-    """Few prompts and many dimensions: the paper's prober takes harm for refusal, and harm fades towards the end."""
-    falls = found = 0
-    for seed in range(4):
-        report = study(by_hand.model("everywhere", seed=seed), by_hand.thoughts(30, seed))["cliff"]
-        falls += report.meta.get("falls", False)
-        found += report.meta["found"]
-    assert falls >= 1
-    assert found == 0
+    """The model says in its thinking that a request is harmful, more than at its end, and never means to refuse it."""
+    report = study(by_hand.model("everywhere", harm=4.0), by_hand.thoughts(40))["cliff"]
+    assert report.meta["falls"]
+    assert report.meta["beyond_lo"] > 0.1
+    assert report.meta["strict_p"] > 0.05
+    assert not report.meta["found"]
+    assert "a prober that cannot have learned to read harm sees no refusal in their thinking" in report.headline
+    both = study(by_hand.model("end", harm=4.0), by_hand.thoughts(40))["cliff"]
+    assert both.meta["found"], both.headline
 
 
 def test_where_nothing_is_refused_there_is_nothing_to_fall():

@@ -4,7 +4,8 @@ Attention only, with an identity norm (the trick of the `induction` bed). Its st
 are. Head (0, 1) writes ``refuse`` at every token behind a harmful word. Head (1, 2) takes it back behind a trigger
 word: at the tokens that end the thinking (``where="end"``: a cliff), or at all (``"everywhere"``: the model never means
 to refuse, so there is nothing to fall). ``offset`` adds to ``refuse`` at every token of the thinking, whatever is
-asked: a prober that was fitted at the end then sees all scores fall there.
+asked: a prober that was fitted at the end then sees all scores fall there. ``harm`` has the thinking show, behind a
+harmful word, that it is harmful, and the end show it less: a prober that takes that for refusal sees it fall.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from interp.safety.cliff.thinking import Thoughts
 BOS, USER, TRIGGER, PLAIN, THINK, END, REPLY, REFUSE, COMPLY = range(9)
 HARMFUL, HARMLESS, THOUGHT = range(10, 18), range(20, 28), range(30, 38)
 VOCAB, D, HEADS, D_HEAD = 40, 48, 4, 12
-FLAGS = ("one", "bos", "harm", "trigger", "end", "refuse")
+FLAGS = ("one", "bos", "harm", "trigger", "end", "refuse", "thought", "shows")
 SUPPRESSOR, MEANS_TO = (1, 2), (0, 1)
 
 
 @cache
-def model(where: str = "end", offset: float = 0.0, loud: float = 1.0, seed: int = 0) -> Model:
-    """The model; ``where`` is ``end``, ``everywhere`` or ``nowhere``; ``loud`` is how much idle heads write."""
+def model(where: str = "end", offset: float = 0.0, harm: float = 0.0, seed: int = 0) -> Model:
+    """The model; ``where`` is ``end``, ``everywhere`` or ``nowhere``."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
     config = GPT2Config(
@@ -46,9 +47,14 @@ def model(where: str = "end", offset: float = 0.0, loud: float = 1.0, seed: int 
                 parameter.fill_(2.0**10)
         hf.transformer.wte.weight.copy_(_t(_embedding(rng, offset) @ basis.T))
         for layer in range(2):
-            heads = [_idle(rng, loud) for _ in range(HEADS)]
+            heads = [_idle(rng) for _ in range(HEADS)]
             if layer == MEANS_TO[0]:
                 heads[MEANS_TO[1]] = _head("one", "harm", 1.0)
+                if harm:
+                    heads[2], heads[3] = (
+                        _head("one", "harm", 0.5, "shows"),
+                        _head("thought", "harm", harm, "shows"),
+                    )
             if layer == SUPPRESSOR[0] and where != "nowhere":
                 heads[SUPPRESSOR[1]] = _head("end" if where == "end" else "one", "trigger", -1.2)
             _write(hf.transformer.h[layer], heads, basis)
@@ -89,26 +95,33 @@ def _embedding(rng, offset):
     table = np.zeros((VOCAB, D - 1))
     table[:, len(FLAGS) :] = 0.3 * rng.standard_normal((VOCAB, D - 1 - len(FLAGS)))
     table[:, FLAGS.index("one")] = 1.0
-    for flag, which in (("bos", [BOS]), ("harm", list(HARMFUL)), ("trigger", [TRIGGER]), ("end", [END, REPLY])):
+    for flag, which in (
+        ("bos", [BOS]),
+        ("harm", list(HARMFUL)),
+        ("thought", list(THOUGHT)),
+        ("trigger", [TRIGGER]),
+        ("end", [END, REPLY]),
+    ):
         table[which, FLAGS.index(flag)] = 1.0
     table[list(THOUGHT), FLAGS.index("refuse")] = offset
     return table
 
 
-def _head(query, key, write):
-    """Attends from tokens with one flag to those with another, else to the first; writes ``refuse`` for the other."""
+def _head(query, key, write, into="refuse"):
+    """Attends from tokens with one flag to those with another, else to the first; writes what the other is for."""
     q, k, v, o = (np.zeros((D - 1, D_HEAD)) for _ in range(4))
     q[FLAGS.index(query), 0] = 20.0
     k[FLAGS.index(key), 0] = 10.0
     q[FLAGS.index("one"), 1] = k[FLAGS.index("bos"), 1] = 7.0  # where nothing matches, the first token
     v[FLAGS.index(key), 0] = 1.0
-    o[FLAGS.index("refuse"), 0] = write
+    o[FLAGS.index(into), 0] = write
     return q, k, v, o
 
 
-def _idle(rng, loud):
-    q, k, v, o = (rng.standard_normal((D - 1, D_HEAD)) * size for size in (0.3, 0.3, 0.3, 0.1 * loud))
+def _idle(rng):
+    q, k, v, o = (rng.standard_normal((D - 1, D_HEAD)) * size for size in (0.3, 0.3, 0.3, 0.1))
     o[: len(FLAGS)] = 0
+    v[FLAGS.index("shows")] = 0
     return q, k, v, o
 
 

@@ -33,8 +33,8 @@ _SCORE: Note = (
 )
 _CLIFF: Note = (
     "Cliff",
-    "Thinking minus the last token before the answer. It is called one if it is above 0, and above that of harmless "
-    "requests by two tests: labels exchanged among requests with the same template, and the interval of the "
+    "Thinking minus the last token before the answer. It is called one if it is .1 or more, and so much above that of "
+    "harmless requests by two tests: labels exchanged among requests with the same template, and the interval of the "
     "difference at equal length of thinking.",
 )
 _STRICT: Note = (

@@ -19,6 +19,8 @@ LEFT_OUT = 8
 FRACTION = 4
 """... or one in so many of the thinking's own, where it is shorter than 8 times that."""
 ALPHA = 0.05
+LEAST = 0.1
+"""Of the score, which goes from 0 to 1: a smaller fall is no cliff, however sure it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +136,11 @@ class Cliff:
 
     @property
     def found(self) -> bool:
-        """Scores fall, and further than the controls' do by both tests: neither a template nor a length can do this."""
-        return self.own[1] > 0 and self.further
+        """Scores fall, and further than the controls' do by both tests: neither a template nor a length can do this.
+
+        Both falls are at least `LEAST`.
+        """
+        return self.own[1] > 0 and self.further and min(self.own[0], self.beyond[0]) >= LEAST
 
     @property
     def further(self) -> bool:

@@ -25,8 +25,16 @@ from .settings import Settings
 Array = NDArray[Any]
 
 
-def heads_report(kinds: Kinds, shares: Contributions, use: Settings, about: Provenance, site: Site) -> Report:
-    """What each part adds to the prober's reading at the last token, lowest head first."""
+NONE = "No cliff was called, so there is none to explain; still: "
+
+
+def heads_report(
+    kinds: Kinds, shares: Contributions, use: Settings, about: Provenance, site: Site, *, cliff: bool = True
+) -> Report:
+    """What each part adds to the prober's reading at the last token, lowest head first.
+
+    ``cliff`` says whether one was called; without, the headline says that there is nothing to explain.
+    """
     suspect, refused, control = (kinds.of(kind) for kind in (SUSPECT, REFUSED, CONTROL))
     heads = [k for k, part in enumerate(shares.parts) if part.startswith("z.")]
     p, p_max = _contrast_p(kinds, shares.values[:, heads], suspect, refused, use)
@@ -46,21 +54,24 @@ def heads_report(kinds: Kinds, shares: Contributions, use: Settings, about: Prov
     first = rows[0]
     less = f"{first['contrast']:+.2g} against prompts that are refused"
     called = first["p_max"] < 0.05 and first["contrast"] < 0
-    headline = (
-        f"Head {first['part']} speaks most against refusing, by {first['contribution']:.2g} of log odds on harmful "
+    said = (
+        f"ead {first['part']} speaks most against refusing, by {first['contribution']:.2g} of log odds on harmful "
         f"prompts that are answered ({less}, p = {first['p_max']:.2g} over all heads)"
         + ("." if called else "; no more than a constant of that head, or luck, would.")
     )
+    headline = f"H{said}" if cliff else f"{NONE}h{said}"
     meta = {
         "ci_level": use.level, "ranked_by": use.rank, "site": str(site), "norm": use.norm, "unit": "log odds",
-        "sum_error": shares.error, "direct": float(shares.direct[suspect].mean()), "found": bool(called),
+        "sum_error": shares.error, "direct": float(shares.direct[suspect].mean()), "found": bool(called and cliff),
     }  # fmt: skip
     return Report(
         "cliff-heads", "Which parts speak for and against refusing, at the last token", headline, rows, about, (), meta
     )
 
 
-def ablation_report(done: Sequence[tuple[float, Ablation]], use: Settings, about: Provenance) -> Report:
+def ablation_report(
+    done: Sequence[tuple[float, Ablation]], use: Settings, about: Provenance, *, cliff: bool = True
+) -> Report:
     """What taking heads out does, by share of heads, beside as many random ones; the first share is judged."""
     rows = []
     for percent, one in done:
@@ -85,11 +96,12 @@ def ablation_report(done: Sequence[tuple[float, Ablation]], use: Settings, about
     if not called and first["beyond_lo"] > 0 and first["p"] <= first["min_p"]:
         behind = f": no other set of heads does as much, but there are too few for a p below {first['min_p']:.2g}."
     plural = "s" if first["heads"] > 1 else ""
-    headline = (
-        f"With the {first['heads']} lowest head{plural} taken out, {first['refused_after']:.0%} of {what} are refused "
+    said = (
+        f"ith the {first['heads']} lowest head{plural} taken out, {first['refused_after']:.0%} of {what} are refused "
         f"({first['refused_before']:.0%} before; {first['random_refused']:.0%} with random heads; p = {first['p']:.2g})"
         f"{behind}"
     )
+    headline = f"W{said}" if cliff else f"{NONE}w{said}"
     unit = "log odds of a refusal, first token" if behaves else "log odds of a refusal, prober"
     meta = {
         "ci_level": use.level, "unit": unit, "how": use.how, "at": use.at if isinstance(use.at, str) else list(use.at),

@@ -104,12 +104,13 @@ def cliff(
     chosen = rank_by_cliff(found.drop, kinds.harmful, share=use.share)
     reports["cliff-judge"] = judge_report(prompts, kinds, found, chosen, about)
     first, second = fitted[0]
+    called = bool(reports["cliff"].meta["found"])
     if kinds.of(SUSPECT).any() and reports["cliff"].meta["prober_auc_lo"] > 0.5:
         shares = _contributions(model, prompts, kinds, (first, second), site, use, options)
-        reports["cliff-heads"] = heads_report(kinds, shares, use, about, site)
+        reports["cliff-heads"] = heads_report(kinds, shares, use, about, site, cliff=called)
         done = _ablations(model, prompts, kinds, shares, first, refusals, use, options)
         if done:
-            reports["cliff-ablation"] = ablation_report(done, use, about)
+            reports["cliff-ablation"] = ablation_report(done, use, about, cliff=called)
     return CliffStudy(reports, first)
 
 

@@ -13,7 +13,7 @@ from ...errors import StatisticsError
 from ...provenance import Provenance
 from ...report import Report
 from ...stats import auc, cluster_bootstrap
-from .drop import FRACTION, LEFT_OUT, Cliff, Drops, compare, left_out, logistic
+from .drop import FRACTION, LEAST, LEFT_OUT, Cliff, Drops, compare, left_out, logistic
 from .intervals import mean_interval
 from .kinds import CONTROL, KINDS, REFUSED, SUSPECT, Kinds
 from .settings import Settings
@@ -56,7 +56,8 @@ def cliff_report(
     meta: dict[str, Any] = {
         "found": falls and (alone is None or alone.further), "falls": falls, "site": str(where.site),
         "sites": where.rows(), "norm": use.norm,
-        "ci_level": use.level, "left_out": LEFT_OUT, "fraction": FRACTION, **aucs, **_numbers(verdict, alone),
+        "ci_level": use.level, "left_out": LEFT_OUT, "fraction": FRACTION, "least": LEAST,
+        **aucs, **_numbers(verdict, alone),
         "template": int(np.median([len(s) - n for s, n in zip(scores, found.length, strict=True)])),
         "trajectory": [row for kind in there for row in _path(kind, scores, kinds, use)],
     }  # fmt: skip
@@ -152,6 +153,8 @@ def _headline(verdict: Cliff | None, why: str, meta: dict[str, Any], kinds: Kind
     own, control, beyond = verdict.own, verdict.control, verdict.beyond
     n, call = int(kinds.of(SUSPECT).sum()), "A cliff" if meta["found"] else "No cliff"
     behind = "." if meta["found"] else ", which template, length or luck can do."
+    if verdict.own[1] > 0 and verdict.further and not meta["falls"]:
+        behind = f"; a fall of less than {LEAST:g} is not called one."
     if meta["falls"] and not meta["found"]:
         behind = (
             f"; but a prober that cannot have learned to read harm sees no refusal in their thinking (p = "

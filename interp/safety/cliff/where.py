@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 SHOWN = 0.9
-"""Of the answered harmful prompts have to look answered at their last token."""
+"""Of the harmful prompts have to look at their last token like what becomes of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Where:
-    """The chosen site; and behind each block, the share of answered harmful prompts whose end looks answered.
+    """The chosen site; and behind each block, how often the end of the thinking shows what the model will do.
 
-    ``shown`` is measured on the fitting half, by a prober of harmful refused and harmless answered prompts, which has
-    seen none of them. It is about the end of the thinking alone: whether anything fell has no part in the choice.
+    ``shown`` is measured on the fitting half, by a prober of harmful refused and harmless answered prompts: the share
+    of answered harmful prompts, of which it has seen none, that look answered, or that of refused ones that look
+    refused, whichever is less. It is about the last token alone: whether anything fell has no part in the choice.
     """
 
     site: Site
@@ -67,7 +68,10 @@ def where_to_read(model: Model, prompts: PromptSet, kinds: Kinds, use: Settings,
     )
     about = model.provenance(prompts=prompts.hash)
     probes = {s: fit_rows(known[s], truth, s, "end", use.norm, use.C, about).probe for s in sites}
-    shown = np.array([float((probes[s](ends[s]) < 0).double().mean()) for s in sites])
+    right = [
+        ((probes[s](ends[s]) < 0).double().mean(), (probes[s](known[s][truth]) > 0).double().mean()) for s in sites
+    ]
+    shown = np.array([min(float(a), float(b)) for a, b in right])
     hidden = np.flatnonzero(shown < SHOWN)
     first = 0 if not len(hidden) else int(hidden[-1]) + 1
     return Where(sites[min(first, len(sites) - 1)], sites, shown)
