@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,20 +35,44 @@ class Ablation:
     kind: str
     means: Float[Tensor, "group src width"] | None = None
 
-    def writes(
-        self, batch: PairBatch, corrupted: NodeValues, columns: slice = slice(None)
-    ) -> Float[Tensor, "src pair pos width"]:
+    def writes(self, batch: PairBatch, corrupted: NodeValues) -> Float[Tensor, "src pair pos width"]:
         """What every node writes when ablated; ``corrupted`` are the node values aligned with the clean tokens."""
+        return torch.cat([self._piece(batch, rows, piece, slice(None)) for rows, piece in _placed(corrupted)])
+
+    def differences(
+        self, batch: PairBatch, clean: NodeValues, corrupted: NodeValues, columns: slice = slice(None)
+    ) -> Float[Tensor, "src pair pos width"]:
+        """What its ablation takes away from every node's writes, in single precision at least."""
+        found: Tensor | None = None
+        pairs = zip(_placed(clean.at(columns)), _placed(corrupted.at(columns)), strict=True)
+        for (rows, now), (_, other) in pairs:
+            away = now - self._piece(batch, rows, other, columns)
+            if found is None:
+                kept = torch.promote_types(away.dtype, torch.float32)
+                found = away.new_empty(clean.n_nodes, *away.shape[1:], dtype=kept)
+            found[rows] = away
+        assert found is not None
+        return found
+
+    def _piece(self, batch: PairBatch, rows: slice, corrupted: Tensor, columns: slice) -> Tensor:
+        """The ablated writes of some nodes."""
         if self.kind == "resample":
-            return corrupted.at(columns).writes()
+            return corrupted
         if self.means is None:
-            like = next(iter(corrupted.at(columns).values.values()))
-            return like.new_zeros(corrupted.n_nodes, *like.shape)
-        return self.means[group_of(self.kind, batch)[:, columns]].permute(2, 0, 1, 3)
+            return torch.zeros_like(corrupted)
+        return self.means[:, rows][group_of(self.kind, batch)[:, columns]].permute(2, 0, 1, 3)
 
     def first(self) -> Ablation:
         """The same for the input alone."""
         return Ablation(self.kind, None if self.means is None else self.means[:, :1])
+
+
+def _placed(values: NodeValues) -> Iterator[tuple[slice, Tensor]]:
+    """The pieces of node values with their rows."""
+    start = 0
+    for piece in values.pieces():
+        yield slice(start, start + len(piece)), piece
+        start += len(piece)
 
 
 def group_of(kind: str, batch: PairBatch) -> Int[Tensor, "pair pos"]:

@@ -44,18 +44,14 @@ class Observed:
         return (clean.writes() - start.writes(self.batch, corrupted))[0]
 
     def differences(self, ablation: Ablation) -> Differences:
-        """What each source's ablation takes away, some columns at a time, in single precision at least.
-
-        The last columns asked for are kept.
-        """
+        """What each source's ablation takes away, some columns at a time; the last ones asked for are kept."""
         known: dict[tuple[int, int], Tensor] = {}
 
         def of(columns: slice) -> Float[Tensor, "src pair pos width"]:
             key = (columns.start or 0, columns.stop or self.batch.clean.width)
             if key not in known:
                 known.clear()
-                away = self.clean.at(columns).writes().sub_(ablation.writes(self.batch, self.corrupted, columns))
-                known[key] = away.to(torch.promote_types(away.dtype, torch.float32))
+                known[key] = ablation.differences(self.batch, self.clean, self.corrupted, columns)
             return known[key]
 
         return of

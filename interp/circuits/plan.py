@@ -56,13 +56,13 @@ class Sizes:
     columns: int
 
     def peak(self, pairs: int, steps: int, heads: int, columns: int) -> int:
-        """What a step holds: the graph first, then, when it is gone, the buffers of the contraction."""
+        """What a step holds: the graph, and then the buffers of the contraction, which on a CPU come on top.
+
+        (Its allocator seldom gives back the many small pieces of a graph before the large ones are asked for.)
+        """
         rows = pairs * steps
         kept = pairs * (self.kept + 2 * self.out)
-        graph = rows * self.row
-        gradients = rows * self.row // 3
-        buffers = pairs * columns * 2 * self.source + heads * rows * columns * self.target
-        return kept + max(graph, gradients + buffers)
+        return kept + rows * self.row + pairs * columns * self.source + heads * rows * columns * self.target
 
 
 def sizes_of(model: Model, graph: Graph, columns: int) -> Sizes:
@@ -107,12 +107,12 @@ def make_plan(model: Model, graph: Graph, pairs: Pairs, n_steps: int, max_bytes:
 
 
 def auto_bytes(model: Model) -> int:
-    """Half of what is free on a GPU; on a CPU a quarter, and no more than 2 GiB."""
+    """Half of what is free on a GPU; on a CPU a quarter, and no more than 1 GiB."""
     if model.device.type == "cuda":
         return torch.cuda.mem_get_info(model.device)[0] // 2
     import psutil
 
-    return min(2 << 30, psutil.virtual_memory().available // 4)
+    return min(1 << 30, psutil.virtual_memory().available // 4)
 
 
 @dataclass(frozen=True)

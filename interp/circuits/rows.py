@@ -62,6 +62,7 @@ class Change:
     shift: Float[Tensor, "pair pos d_model"]
 
 
+@torch.no_grad()
 def run_changes(
     model: Model, graph: Graph, batch: PairBatch, streams: Streams, layer: int, changes: Sequence[Change]
 ) -> Float[Tensor, "change pair vocab"]:
@@ -89,6 +90,7 @@ def _stacked(changes: Sequence[Change], like: Tensor) -> Float[Tensor, "change p
     return torch.stack([c.shift for c in changes]).to(like)
 
 
+@torch.no_grad()
 def run_shifts(
     model: Model,
     graph: Graph,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -78,11 +79,14 @@ class NodeValues:
         heads = self.wiring.blocks[layer].output.writes(self.values[f"z.{layer}"])
         return torch.cat([heads, self.values[f"mlp.{layer}"][None]])
 
-    @torch.no_grad()
-    def writes(self) -> Float[Tensor, "node row pos d_model"]:
-        """The input, then each layer's heads and MLP, as they add to the stream."""
-        layers = range(len(self.wiring.blocks))
-        return torch.cat([self.values["input"][None], *(self.layer(i) for i in layers)])
+    def pieces(self) -> Iterator[Float[Tensor, "node row pos _"]]:
+        """The input, then layer by layer its heads and MLP, as they add to the stream."""
+        yield self.values["input"][None]
+        yield from (self.layer(i) for i in range(len(self.wiring.blocks)))
+
+    def writes(self) -> Float[Tensor, "node row pos _"]:
+        """All pieces, one after the other."""
+        return torch.cat(list(self.pieces()))
 
     @property
     def n_nodes(self) -> int:
@@ -98,10 +102,9 @@ class InputValues(NodeValues):
         """Where it is read."""
         return {"input": model.resolve(Site("resid_pre", 0))}
 
-    @torch.no_grad()
-    def writes(self) -> Float[Tensor, "node row pos d_model"]:
+    def pieces(self) -> Iterator[Float[Tensor, "node row pos _"]]:
         """What the input writes."""
-        return self.values["input"][None].clone()
+        yield self.values["input"][None]
 
     @property
     def n_nodes(self) -> int:
@@ -118,10 +121,9 @@ class NeuronValues(NodeValues):
         taps = {f"post.{layer}": model.resolve(Site("mlp_post", layer)) for layer in range(model.n_layers)}
         return taps | {"input": model.resolve(Site("resid_pre", 0))}
 
-    @torch.no_grad()
-    def writes(self) -> Float[Tensor, "node row pos d_mlp"]:
+    def pieces(self) -> Iterator[Float[Tensor, "node row pos _"]]:
         """Each layer's hidden activations."""
-        return torch.stack([v for name, v in self.values.items() if name != "input"])
+        yield from (v[None] for name, v in self.values.items() if name != "input")
 
     @property
     def n_nodes(self) -> int:
@@ -181,6 +183,7 @@ class TargetGradients:
     gradients: dict[str, Float[Tensor, "row pos width"]]
     streams: dict[str, Float[Tensor, "row pos d_model"]]
 
+    @torch.no_grad()
     def part(
         self, layer: int, part: str, heads: slice = slice(None), columns: slice = slice(None)
     ) -> Float[Tensor, "target row pos d_model"]:
