@@ -125,7 +125,8 @@ def circuit_study(
     >>> clean, corrupted = [[5, 9, 7, 8, 5], [6, 3, 7, 8, 6]], [[5, 8, 7, 9, 5], [6, 8, 7, 3, 6]]
     >>> pairs = Pairs.from_tokens(clean, corrupted, answers=[9, 3], wrong=[8, 8])
     >>> study = circuit_study(
-    ...     model, pairs, top=2, check=2, sample=2, untrained=False, shuffles=0, replicates=0, keep="all", held_out=False
+    ...     model, pairs, top=2, check=2, sample=2, untrained=False, shuffles=0, replicates=0, keep="all",
+    ...     held_out=False,
     ... )
     >>> study.circuit.names
     ('input->a1.h0<v>', 'a1.h0->logits')
