@@ -45,7 +45,7 @@ def refusal_trajectory(report: Report, theme: str | Theme = "screen", width: flo
         raise ReportError(f"refusal_trajectory draws reports of kind 'cliff', not {report.kind!r}")
     paths = _paths(report)
     theme = get_theme(theme)
-    frame = panel_frame(theme, [""], width or theme.wide)
+    frame = panel_frame(theme, [" "], width or theme.wide)  # a line for the word "template"
     figure = go.Figure()
     [panel] = frame.panels
     traces = []
@@ -96,8 +96,8 @@ def _shade(figure: Figure, panel: Panel, report: Report, theme: Theme) -> None:
         layer="below", fillcolor=Style("band").faint(0.35),
     )  # fmt: skip
     figure.add_annotation(
-        text="template", x=0.5 - tokens, y=1, xref=panel.x, yref=f"{panel.y} domain", xanchor="right", yanchor="top",
-        showarrow=False, font={"size": theme.font_size * 0.9, "color": PALETTE["muted"]},
+        text="template", x=0.5, y=1, xref=panel.x, yref=f"{panel.y} domain", xanchor="right", yanchor="bottom",
+        yshift=theme.font_size * 0.2, showarrow=False, font={"size": theme.font_size * 0.9, "color": PALETTE["muted"]},
     )  # fmt: skip
 
 

@@ -141,7 +141,7 @@ KEY_COLUMNS = {
         "t_post_early",
     ),
     "cliff": ("class", "plateau", "final", "drop", "n", "n_groups"),
-    "cliff-heads": ("rank", "part", "contribution", "contrast", "p_max", "on_refused", "on_harmless"),
+    "cliff-heads": ("rank", "part", "contribution", "contrast", "p_max", "on_refused"),
     "cliff-ablation": (
         "heads",
         "effect",

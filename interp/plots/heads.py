@@ -97,7 +97,7 @@ def _narrower(panel: Panel) -> Panel:
 def _numbers(grid: list[list[float | None]], theme: Theme) -> dict[str, Any]:
     if len(grid) * len(grid[0]) > _WRITTEN or len(grid[0]) > 12:
         return {}
-    text = [["" if v is None else f"{v:.1f}".replace("-", "−") for v in line] for line in grid]
+    text = [["" if v is None else f"{round(v, 1) or 0.0:.1f}".replace("-", "−") for v in line] for line in grid]
     return {"text": text, "texttemplate": "%{text}", "textfont": {"size": theme.font_size * 0.85}}
 
 
