@@ -79,7 +79,8 @@ def test_unequal_lengths_raise_without_spans_and_are_aligned_with_them(words):
         load_pairs([row | short], words)
     with pytest.raises(CircuitError, match="span 'who' is missing on one side"):
         load_pairs([{**row, "clean_spans": {"who": "cat"}, "corrupted_spans": {}}], words)
-    assert load_pairs([row], words, align=True).columns[0].tolist() == [0, 1, 2, 5, 6]
+    # Nothing of the clean prompt is replaced: the token before, cat, stands for the words that were put in.
+    assert load_pairs([row], words, align=True).columns[0].tolist() == [0, 1, 4, 5, 6]
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_the_command_writes_its_page(bed, capsys, tmp_path):
     names = {path.name for path in out.iterdir()}
     for kind in ("cliff", "cliff-heads", "cliff-ablation", "cliff-judge"):
         assert {f"{kind}.json", f"{kind}.csv"} <= names
-        assert Report.load(out / f"{kind}.json").provenance.command.startswith("interp ")
+        assert Report.load(out / f"{kind}.json").provenance.command.startswith("interp")
     assert {"report.html", "cliff.svg", "cliff.pdf", "cliff-heads.svg", "prober.safetensors"} <= names
     page = (out / "report.html").read_text("utf-8")
     assert "A cliff: on " in page
