@@ -50,7 +50,7 @@ def test_spans_are_where_the_needles_stand(model, prompts):
 def test_the_planted_copy_head_ranks_first_and_the_decoys_do_not(found):
     scores = dict(zip(found.heads, found.scores().mean(0), strict=True))
     assert scores[COPIER] == 1
-    assert max(s for h, s in scores.items() if h != COPIER) < 0.75
+    assert max(s for h, s in scores.items() if h != COPIER) <= 0.6 + 1e-9  # the looker, on 48 of 80 steps
     looks = dict(zip(found.heads, in_needle(found).mean(0), strict=True))
     assert looks[OWN] > 0.7  # at the needle at nearly every step,
     assert scores[OWN] == 0  # and never at what is written
