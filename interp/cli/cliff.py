@@ -69,7 +69,7 @@ class Cliff:
     rank: Literal["contribution", "contrast"] = "contribution"
     """Rank heads by what they add on harmful requests that are answered, or by the contrast to refused ones."""
     how: Literal["zero", "mean"] = "zero"
-    """What a head's output is replaced with."""
+    """What a head's output is replaced with: zeros, or its mean over the other half of the requests."""
     everywhere: bool = False
     """Take heads out at every token, not only from the end of the thinking on."""
     draws: int = 100

@@ -15,7 +15,9 @@ from .columns import KEY_COLUMNS, heading
 # Words in a column's name that fix its decimals: two are what shares and log probabilities of a few hundred texts bear.
 _DECIMALS = {
     **dict.fromkeys(("auc", "acc", "exact", "oriented", "detectable", "gap", "log"), 2),
-    **dict.fromkeys(("plateau", "final", "drop", "contribution", "contrast", "effect", "random", "refused", "harmless"), 2),
+    **dict.fromkeys(
+        ("plateau", "final", "drop", "contribution", "contrast", "effect", "random", "refused", "harmless"), 2
+    ),
     **dict.fromkeys(("loss", "kl"), 3),
 }
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

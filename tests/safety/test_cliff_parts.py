@@ -13,7 +13,7 @@ from interp.errors import ActivationError, ModelError, PromptError, SiteError, S
 from interp.probes import Probe
 from interp.prompts import PromptSet
 from interp.provenance import Provenance
-from interp.safety.cliff.ablation import count_of, random_sets
+from interp.safety.cliff.ablation import count_of
 from interp.safety.cliff.drop import compare, drops, left_out
 from interp.safety.cliff.judge import rank_by_cliff
 from interp.safety.cliff.kinds import kinds_of
@@ -22,6 +22,7 @@ from interp.safety.cliff.settings import Settings
 from interp.safety.cliff.thinking import find_thinking, think
 from interp.safety.cliff.trajectory import aligned, trajectory
 from interp.safety.cliff.where import where_to_read
+from interp.safety.headsets import random_sets
 from interp.sites import Site
 from interp.stats import auc
 from tests.identity.architectures import ragged, shared_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from interp import load_model, testbeds
+from interp.cli import main
 from interp.errors import PromptError, StatisticsError
 from interp.plots import figures
 from interp.prompts import load_prompts
@@ -201,3 +203,23 @@ def test_reports_come_back_and_are_drawn(study, tmp_path):
     assert len(pairs) == 36
     for row in pairs.rows:
         assert row["loss_lo"] <= row["loss"] <= row["loss_hi"]
+
+
+def test_the_command_writes_its_page(chat, capsys, tmp_path):
+    folder, out = testbeds.path("chat"), tmp_path / "out"
+    rows = [json.loads(line) for line in (folder / "harmful.jsonl").read_text().splitlines()]
+    some = [{**row, "domain": row["topic"]} for row in rows if row["topic"] in ("money", "people", "biology")]
+    harmless = {**some[0], "id": "harmless", "harmful": 0, "domain": "elsewhere"}
+    (tmp_path / "topics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*some, harmless]))
+    options = ["--topic", "domain", "--steps", "4", "--lr", "0.003", "--progress", "False", "--out", str(out)]
+    code = main(["spread", str(folder), str(tmp_path / "topics.jsonl"), *options])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert "Refusal loses" in said.out
+    assert "no p-value can be below 0.17" in said.out  # three domains have six orders
+    for kind in ("spread", "spread-pairs"):
+        assert Report.load(out / f"{kind}.json").provenance.command.startswith("interp ")
+    assert {"report.html", "spread.svg", "spread-pairs.pdf"} <= {path.name for path in out.iterdir()}
+    assert main(["spread", str(folder), str(folder / "harmful.jsonl"), "--topic", "nowhere", "--out", str(out)]) == 2
+    assert "has no field 'nowhere'" in capsys.readouterr().err
+    assert main(["spread", "nowhere", "nothing.jsonl", "--out", str(out)]) == 2

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
@@ -17,16 +15,18 @@ from ...edits import At, Edit, ablate_heads
 from ...errors import StatisticsError
 from ...metrics import refusal_score
 from ...prompts import PromptSet
-from ...run import capture, capture_stats
+from ...run import capture
 from ...sites import Site
 from ...stats import Interval, cluster_bootstrap, permutation_p
+from ..ablation import head_values
+from ..headsets import random_sets
 from .prober import Prober
 
 if TYPE_CHECKING:
     from ...models import Model
 
 Array = NDArray[Any]
-How = Literal["mean", "zero"]
+How = Literal["zero", "mean"]
 AT_THE_END: At = ("think_end", "last")
 
 
@@ -116,7 +116,7 @@ def against_random(
     Args:
         groups: prompts that intervals resample together; each its own by default.
         others: prompts that should be answered as before; random sets are not measured on them.
-        reference: prompts whose mean at the same tokens replaces the heads' output, for ``how="mean"``.
+        reference: prompts over all tokens of which the mean of a head's output is taken, for ``how="mean"``.
         refusals: first tokens of refusals; without them only the prober's reading is measured.
         at: tokens at which heads are taken out: ``"all"``, a mark or a pair of marks.
         draws: random sets.
@@ -129,7 +129,7 @@ def against_random(
         raise StatisticsError(f"{len(chosen)} heads against {draws} random sets: both must be one or more")
     every = [Site("z", layer, head) for layer in range(model.n_layers) for head in range(model.sizes.n_heads)]
     sets, exact = random_sets(every, chosen, draws, seed)
-    values = _means(model, prompts if reference is None else reference, at, batch_tokens) if how == "mean" else None
+    values = head_values(model, how, prompts if reference is None else reference, seed=seed) or None
 
     def measure(on: PromptSet, some: Sequence[Site]) -> tuple[Array, Array | None]:
         mine = None if values is None else {head: values[head] for head in some}
@@ -161,39 +161,6 @@ def _refused(measured: tuple[Array, Array | None]) -> float:
     """Share of prompts that are refused: by the answer's first token where that is known, else by the prober."""
     reading, score = measured
     return float(((reading if score is None else score) > 0).mean())
-
-
-def random_sets(
-    every: Sequence[Site], chosen: Sequence[Site], draws: int, seed: int
-) -> tuple[list[tuple[Site, ...]], bool]:
-    """Other sets of as many heads, each once: ``draws`` at random, or all if there are no more.
-
-    >>> heads = [Site("z", 0, h) for h in range(4)]
-    >>> sets, exact = random_sets(heads, heads[:1], 10, seed=0)
-    >>> len(sets), exact
-    (3, True)
-    """
-    n, k, mine = len(every), len(chosen), tuple(sorted(chosen))
-    if math.comb(n, k) - 1 <= draws:
-        return [one for one in map(tuple, itertools.combinations(sorted(every), k)) if one != mine], True
-    rng, found = np.random.default_rng(seed), {}
-    while len(found) < draws:
-        one = tuple(sorted(every[i] for i in rng.choice(n, k, replace=False)))
-        if one != mine:
-            found[one] = None
-    return list(found), False
-
-
-def _means(model: Model, prompts: PromptSet, at: At, batch_tokens: int | None) -> dict[Site, torch.Tensor]:
-    """Each head's mean output over prompts, at the marks that bound the edited tokens (or at all tokens)."""
-    where = at if isinstance(at, str) else tuple(dict.fromkeys(at))
-    sites = [Site("z", layer) for layer in range(model.n_layers)]
-    moments = capture_stats(model, prompts, sites, at=where, batch_tokens=batch_tokens, progress=False)
-    return {
-        Site("z", layer, head): mean
-        for layer, site in enumerate(sites)
-        for head, mean in enumerate(moments.mean(site).reshape(model.sizes.n_heads, model.sizes.d_head))
-    }
 
 
 def _measure(
