@@ -20,8 +20,8 @@ from ..run import capture, capture_stats
 from ..run.progress import Progress
 from ..sites import Site
 from .beyond import Beyond, beyond_random, means_over
-from .headsets import random_sets
 from .controls import Kind, rows_at, turned
+from .headsets import random_sets
 from .neutral import Arm, Costs, measure_costs
 from .outcomes import Outcome, outcome, require_reach
 from .steering import KL_LIMIT
