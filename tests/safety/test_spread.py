@@ -218,7 +218,7 @@ def test_the_command_writes_its_page(chat, capsys, tmp_path):
     assert "Refusal loses" in said.out
     assert "no p-value can be below 0.17" in said.out  # three domains have six orders
     for kind in ("spread", "spread-pairs"):
-        assert Report.load(out / f"{kind}.json").provenance.command.startswith("interp ")
+        assert Report.load(out / f"{kind}.json").provenance.command.startswith("interp")
     assert {"report.html", "spread.svg", "spread-pairs.pdf"} <= {path.name for path in out.iterdir()}
     assert main(["spread", str(folder), str(folder / "harmful.jsonl"), "--topic", "nowhere", "--out", str(out)]) == 2
     assert "has no field 'nowhere'" in capsys.readouterr().err
