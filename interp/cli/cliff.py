@@ -92,6 +92,10 @@ class Cliff:
 
     def __call__(self) -> int:
         """Run the command; its exit code."""
+        from ..errors import PromptError
+
+        if not self.prompts:
+            raise PromptError("no prompts given: interp cliff MODEL PROMPTS --out DIR")
         check_files(*self.prompts, self.template)
         made_folder(self.out)
         study = self.study(command_line())

@@ -11,24 +11,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .refusal.guard import latent_guard
     from .refusal.loading import load_requests
+    from .boundary.loss import boundary_loss
+    from .boundary.training import draw_boundary
+    from .cliff.study import CliffStudy
+    from .cliff.thinking import find_thinking, think
     from .refusal.requests import Requests
     from .refusal.study import RefusalStudy, refusal_study
+    from .spread.study import SpreadStudy
 
 # Public name -> the module that has it. What shares its name with its module is imported from there.
 _HOME: dict[str, str] = {
+    "CliffStudy": "cliff.study",
     "RefusalStudy": "refusal.study",
     "Requests": "refusal.requests",
+    "SpreadStudy": "spread.study",
+    "boundary_loss": "boundary.loss",
+    "draw_boundary": "boundary.training",
+    "find_thinking": "cliff.thinking",
     "latent_guard": "refusal.guard",
     "load_requests": "refusal.loading",
     "refusal_study": "refusal.study",
+    "think": "cliff.thinking",
 }
 
 __all__ = [
+    "CliffStudy",
     "RefusalStudy",
     "Requests",
+    "SpreadStudy",
+    "boundary_loss",
+    "draw_boundary",
+    "find_thinking",
     "latent_guard",
     "load_requests",
     "refusal_study",
+    "think",
 ]
 
 

@@ -137,3 +137,5 @@ def test_the_command_writes_its_page(bed, capsys, tmp_path):
     assert truth.cliff_head in page
     assert main(["cliff", "nowhere", "nothing.jsonl", "--out", str(out)]) == 2
     assert "nothing.jsonl" in capsys.readouterr().err
+    assert main(["cliff", "nowhere", "--out", str(out)]) == 2
+    assert "no prompts given" in capsys.readouterr().err
