@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .refusal.guard import latent_guard
-    from .refusal.loading import load_requests
     from .boundary.loss import boundary_loss
     from .boundary.training import draw_boundary
     from .cliff.study import CliffStudy
     from .cliff.thinking import find_thinking, think
+    from .refusal.guard import latent_guard
+    from .refusal.loading import load_requests
     from .refusal.requests import Requests
     from .refusal.study import RefusalStudy, refusal_study
     from .spread.study import SpreadStudy
