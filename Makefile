@@ -78,7 +78,7 @@ lock: ## write requirements.lock anew (needs uv: pip install uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	@{ echo "# Exact versions for Python 3.10 to 3.13, written by \`make lock\` from pyproject.toml; do not edit."; \
 	  echo "# CUDA packages are left out: torch itself asks for those that its build needs."; \
-	  uv pip compile pyproject.toml --extra dev --extra notebooks --universal --python-version 3.10 \
+	  uv pip compile pyproject.toml --extra dev --extra notebooks --extra sae --extra docs --universal --python-version 3.10 \
 	    --no-header --no-annotate --no-emit-index-url --quiet | grep -vE '^(nvidia-|cuda-|triton)'; } > requirements.lock.new
 	@mv requirements.lock.new requirements.lock
 
