@@ -17,9 +17,9 @@ from torch import Tensor
 from ..errors import ModelError, SiteError
 from ..prompts import PromptSet
 from ..run import capture
+from ..run.held import HeldNorm, hold
 from ..sites import Site
 from ..store import Activations
-from .held import HeldNorm, hold
 
 if TYPE_CHECKING:
     from ..models import Model

@@ -8,11 +8,11 @@ import torch
 
 from interp import capture
 from interp.circuits.contributions import contributions, normed
-from interp.circuits.held import hold
 from interp.errors import ActivationError, ModelError, PromptError, SiteError, StatisticsError
 from interp.probes import Probe
 from interp.prompts import PromptSet
 from interp.provenance import Provenance
+from interp.run.held import hold
 from interp.safety.cliff.ablation import count_of
 from interp.safety.cliff.drop import compare, drops, left_out
 from interp.safety.cliff.judge import rank_by_cliff
