@@ -22,7 +22,7 @@ PYTEST := $(BIN)/python -m pytest
 FAST := tests/test_architecture.py tests/test_package.py tests/report tests/stats tests/prompts
 PARALLEL := -n $(WORKERS) --dist loadfile
 
-.PHONY: help setup demo test check fmt slow bench lock clean
+.PHONY: help setup demo test check docs fmt slow bench lock clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name what; do printf '  make %-7s %s\n' "$$name" "$$what"; done
@@ -63,6 +63,10 @@ check: setup ## before each commit: format, lint, types, the fast tests (< 1 min
 	@$(BIN)/pyrefly check --python-interpreter-path $(BIN)/python --summary=none
 	@$(PYTEST) -q $(PARALLEL) $(FAST)
 
+docs: setup ## build the site of docs/ into .site/ (REPOSITORY_URL=https://... for links into the code)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
+	@echo "docs: open .site/index.html"
+
 fmt: setup ## put the code into shape
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -83,5 +87,5 @@ lock: ## write requirements.lock anew (needs uv: pip install uv)
 	@mv requirements.lock.new requirements.lock
 
 clean: ## remove .venv and everything that tools leave behind
-	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo build dist .site .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
