@@ -55,7 +55,9 @@ def attribute(
         method: ``eap`` takes the gradient at the clean run; ``eap-ig`` the mean gradient while the input goes from
             ablated to clean; ``eap-ig-act`` the same with each layer's own outputs going there; ``clean-corrupted``
             the mean of both ends; ``atp*`` the clean gradient with attention's softmax differentiated over its whole
-            way from the clean to the corrupted pattern.
+            way from the clean to the corrupted pattern; ``relp`` the clean gradient by the rules of relevance
+            propagation, with attention's patterns held, so that queries and keys score 0; ``relp-qk`` the same with
+            attention differentiated as it is.
         ablation: what stands in for an ablated node's output: ``resample``, ``zero``, ``mean``, ``mean-position`` or
             ``mean-span``.
         steps, rule: of the integrals; ``rule`` is ``midpoint``, ``gauss`` or ``right`` (the published one).
@@ -73,7 +75,8 @@ def attribute(
 
     Source: attribution patching, Nanda 2023; EAP, Syed et al. (arXiv 2310.10348); EAP-IG and clean-corrupted, Hanna et
     al. (arXiv 2403.17806), eq. 4; activations as in Marks et al. (arXiv 2403.19647); AtP*, Kramár et al. (arXiv
-    2403.00745). The softmax rule is ours; see ``docs/methods/edge-attribution.md``.
+    2403.00745); RelP, Rezaei Jafari et al. (arXiv 2508.21258). The softmax rule is ours; see
+    ``docs/methods/edge-attribution.md``.
 
     >>> import interp
     >>> model = interp.load_model(interp.testbeds.path("induction"))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import CircuitError
 from ..run.nodes import write_taps
+from ..run.relevance import halves, relevance
 from ..run.tape import Take
 from ..sites import Site
 from .batches import PairBatch
@@ -32,7 +33,11 @@ METHODS = {
     "eap-ig-act": "mean gradient while the node's own layer goes from ablated to clean",
     "clean-corrupted": "mean of the gradients with the input clean and ablated",
     "atp*": "clean gradient, with attention's softmax differentiated over its whole way to the corrupted pattern",
+    "relp": "clean gradient by the rules of relevance propagation, with attention's patterns held",
+    "relp-qk": "the same with attention differentiated as it is, so that queries and keys get scores too",
 }
+AT_CLEAN = ("eap", "atp*", "relp", "relp-qk")
+"""Methods that take gradients at the clean run alone."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Method:
 
     def check(self, metric: Bound, ablation: str, pairs: Pairs, by_span: bool) -> None:
         """Raise where a combination would mean nothing."""
-        if metric.against_clean and self.name in ("eap", "atp*"):
+        if metric.against_clean and self.name in AT_CLEAN:
             raise CircuitError(
                 f"metric {metric.name!r} compares with the clean run, where its gradient is zero, so method "
                 f"{self.name!r} would score everything 0; use eap-ig, or another metric"
@@ -70,6 +75,8 @@ class Method:
         """Scores of every pair, and the metric of each, clean and corrupted (NaN where that was not run)."""
         if self.name == "atp*":
             return _softened(setting, batch, self.grad_drop)
+        if self.name in ("relp", "relp-qk"):
+            return _relevant(setting, batch, held=self.name == "relp")
         if self.name == "eap-ig-act":
             return _staged(setting, batch, self.points)
         return _at_clean(setting, batch) if self.points.only_clean else _straight(setting, batch, self.points)
@@ -83,7 +90,7 @@ def method_of(name: str, steps: int, rule: str, grad_drop: bool) -> Method:
     """
     if name not in METHODS:
         raise CircuitError(f"there is no method {name!r}; there are {', '.join(METHODS)}")
-    if name in ("eap", "atp*"):
+    if name in AT_CLEAN:
         return Method(name, CLEAN, grad_drop)
     return Method(name, BOTH_ENDS if name == "clean-corrupted" else points(steps, rule), grad_drop)
 
@@ -102,6 +109,19 @@ def _at_clean(setting: Setting, batch: PairBatch) -> tuple[Tensor, Tensor, Tenso
         ablated = setting.metric(logits, batch.example)
     seen = Observed(batch, clean, corrupted, take.logits, {})
     return _met(setting, batch, seen.differences(setting.ablation), take, found, CLEAN), value[0], ablated
+
+
+def _relevant(setting: Setting, batch: PairBatch, held: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The clean gradient by the rules of relevance propagation; ``held``: attention's patterns are constants."""
+    level, model = setting.level, setting.model
+    seen, clean, ablated = _observed(setting, batch, {})
+    patterns = dict.fromkeys(range(setting.graph.n_layers)) if held else None
+    with relevance(model):  # norms pull gradients back to the stream by the same rule
+        take, found, _ = gradient_pass(
+            model, batch, setting.metric, setting.cuts(), CLEAN, writes=halves(model), reads=level.reads(model),
+            secants=patterns, keep=setting.spans is not None,
+        )  # fmt: skip
+        return _met(setting, batch, seen.differences(setting.ablation), take, found, CLEAN), clean, ablated
 
 
 def _straight(setting: Setting, batch: PairBatch, path: Points) -> tuple[Tensor, Tensor, Tensor]:

@@ -116,7 +116,7 @@ def gradient_pass(
     writes: Sequence[tuple[Tap, Write]] = (),
     reads: Mapping[str, Tap] | None = None,
     start: int = 0,
-    secants: Mapping[int, Tensor] | None = None,
+    secants: Mapping[int, Tensor | None] | None = None,
     keep: bool = False,
 ) -> tuple[Take, dict[str, Tensor], Float[Tensor, "step pair"]]:
     """One pass with gradients, a copy of the clean rows per point: what was read, the gradients, and the metric.

@@ -15,10 +15,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import HookError
 from .resolve import Tap
-from .rules import SecantSoftmax
 
 if TYPE_CHECKING:
     from .model import Model
@@ -28,7 +28,7 @@ Write = Callable[[torch.Tensor], torch.Tensor]
 
 PATTERN_ATTENTION = "interp_pattern"
 _pattern_taps: WeakKeyDictionary[nn.Module, Callable[[torch.Tensor], torch.Tensor]] = WeakKeyDictionary()
-_rules: WeakKeyDictionary[nn.Module, SecantSoftmax] = WeakKeyDictionary()
+_rules: WeakKeyDictionary[nn.Module, TorchFunctionMode] = WeakKeyDictionary()
 
 
 class _Stop(Exception):
@@ -56,7 +56,7 @@ class Hooks:
         *,
         stop: bool = False,
         skip: Sequence[tuple[nn.Module, bool]] = (),
-        rules: Sequence[tuple[nn.Module, SecantSoftmax]] = (),
+        rules: Sequence[tuple[nn.Module, TorchFunctionMode]] = (),
     ) -> None:
         self._model = model
         self._stop = stop
@@ -206,7 +206,7 @@ def _logits_hook(point: _Point) -> Callable[..., Any]:
 
 
 @contextmanager
-def _ruled(attention: nn.Module, rule: SecantSoftmax) -> Iterator[None]:
+def _ruled(attention: nn.Module, rule: TorchFunctionMode) -> Iterator[None]:
     _rules[attention] = rule
     try:
         yield

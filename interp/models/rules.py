@@ -39,6 +39,14 @@ class SecantSoftmax(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+class FrozenSoftmax(TorchFunctionMode):
+    """Softmax that counts as a constant: no gradient goes on to the scores, and so none to queries and keys."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found.detach() if func in _SOFTMAX else found
+
+
 class _Secant(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, other: Tensor) -> Tensor:  # type: ignore[override]

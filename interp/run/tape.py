@@ -22,7 +22,7 @@ from ..errors import ActivationError
 from ..models import Model
 from ..models.hooks import Hooks, Write
 from ..models.resolve import Tap
-from ..models.rules import SecantSoftmax
+from ..models.rules import FrozenSoftmax, SecantSoftmax
 from ..models.wiring import wiring
 from ..prompts import PromptSet
 from ..prompts.batching import pad_batch
@@ -100,7 +100,8 @@ class Tape:
     that what other consumers of the same tensor do with it does not count. ``writes`` come before both. With ``start``
     the blocks before that layer are not computed: write the stream at ``resid_pre.<start>`` (or, if no block is left,
     at ``resid_post`` of the last). ``secants`` are attention patterns of another run, by layer: gradients through the
-    softmax there are those of the whole way between the two runs (see `interp.models.rules`).
+    softmax there are those of the whole way between the two runs (see `interp.models.rules`); ``None`` in the place of a
+    pattern says that none go through it at all.
 
     >>> import interp
     >>> model = interp.load_model(interp.testbeds.path("induction"))
@@ -120,7 +121,7 @@ class Tape:
         cuts: Mapping[str, Tap] | None = None,
         writes: Sequence[tuple[Tap, Write]] = (),
         start: int = 0,
-        secants: Mapping[int, Float[Tensor, "row head query key"]] | None = None,
+        secants: Mapping[int, Float[Tensor, "row head query key"] | None] | None = None,
     ) -> None:
         self.model = model
         self._reads: dict[str, Tensor] = {}
@@ -133,7 +134,10 @@ class Tape:
             [*writes, *((tap, partial(self._cut, name)) for name, tap in (cuts or {}).items())],
             skip=skip,
             rules=[
-                (model.resolve(Site("pattern", layer)).module, SecantSoftmax(other))
+                (
+                    model.resolve(Site("pattern", layer)).module,
+                    FrozenSoftmax() if other is None else SecantSoftmax(other),
+                )
                 for layer, other in (secants or {}).items()
             ],
         )
