@@ -34,8 +34,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import ProvenanceError, ReportError
-from .provenance import Provenance
+from ..errors import ProvenanceError, ReportError
+from ..provenance import Provenance
 
 FORMAT = "interp.report"
 VERSION = 1
