@@ -46,6 +46,7 @@ SITES: dict[str, SiteKind] = {
     "z": SiteKind(("pos", "head d_head"), "z_width", True, True, "attention-weighted values, before the output matrix"),
     "attn_out": SiteKind(("pos", "d_model"), "d_model", True, False, "what attention adds to the residual stream"),
     "resid_mid": SiteKind(("pos", "d_model"), "d_model", True, False, "residual stream between attention and MLP"),
+    "mlp_in": SiteKind(("pos", "d_model"), "d_model", True, False, "what the MLP reads, behind its norm"),
     "mlp_pre": SiteKind(("pos", "d_mlp"), "d_mlp", True, False, "MLP hidden before the non-linearity (its gate)"),
     "mlp_post": SiteKind(("pos", "d_mlp"), "d_mlp", True, False, "MLP hidden that the output matrix reads"),
     "mlp_out": SiteKind(("pos", "d_model"), "d_model", True, False, "what the MLP adds to the residual stream"),

@@ -120,6 +120,8 @@ def _why_missing(model: Model, site: Site) -> str:
         return " (attention and MLP run in parallel here, so there is no residual between them)"
     if site.kind in ("mlp_pre", "mlp_post") and _part(model, site.layer, "mlp") is not None:
         return " (the MLP here is a mixture of experts or a fused projection, without one hidden tensor per token)"
+    if site.kind == "mlp_in" and _part(model, site.layer, "mlp") is not None:
+        return " (the MLP reads the residual stream without a norm here: use resid_mid)"
     if site.kind == "pattern":
         return " (this architecture computes attention outside transformers' attention interface)"
     return ""
@@ -145,7 +147,17 @@ def _locate(model: Model, site: Site) -> tuple[nn.Module, Side, Columns, int] | 
         return (
             (attention, "pattern", None, 0) if attention is not None and uses_attention_interface(attention) else None
         )
+    if kind == "mlp_in":
+        return _mlp_entry(model, site.layer)
     return _mlp_hidden(model, site)
+
+
+def _mlp_entry(model: Model, layer: int | None) -> tuple[nn.Module, Side, Columns, int] | None:
+    """Where the MLP's input arrives; ``None`` where that is the residual stream itself, which has a site already."""
+    entry = _part(model, layer, "mlp") or _part(model, layer, "mlp", "in")
+    if entry is None or _aliased(model, layer, _BLOCK_HOOKS["resid_mid"]) == (entry, "in"):
+        return None
+    return entry, "in", None, model.sizes.d_model
 
 
 def _aliased(model: Model, layer: int | None, hook: str) -> tuple[nn.Module, Side] | None:

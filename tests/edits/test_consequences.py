@@ -86,13 +86,14 @@ def reached_first(name, site):
     }
     attention = [*before["resid_mid"], *([] if ARCHITECTURES[name].parallel else ["resid_mid"])]
     before |= {
-        "mlp_pre": attention,
-        "mlp_post": [*attention, "mlp_pre"],
-        "mlp_out": [*attention, "mlp_pre", "mlp_post"],
-        "resid_post": [*attention, "mlp_pre", "mlp_post", "mlp_out"],
+        "mlp_in": attention,
+        "mlp_pre": [*attention, "mlp_in"],
+        "mlp_post": [*attention, "mlp_in", "mlp_pre"],
+        "mlp_out": [*attention, "mlp_in", "mlp_pre", "mlp_post"],
+        "resid_post": [*attention, "mlp_in", "mlp_pre", "mlp_post", "mlp_out"],
     }
     if ARCHITECTURES[name].parallel and site.kind in ("q", "k", "v", "z", "attn_out"):
-        before[site.kind] = [*before[site.kind], "mlp_pre", "mlp_post", "mlp_out"]
+        before[site.kind] = [*before[site.kind], "mlp_in", "mlp_pre", "mlp_post", "mlp_out"]
     return [*untouched, *(s for s in model.sites() if s.layer == site.layer and s.kind in before[site.kind])]
 
 

@@ -46,11 +46,13 @@ class Architecture:
     packs: bool = True  # positions that restart keep packed prompts apart
     hidden: tuple[str, ...] = ("mlp_pre", "mlp_post")
     window: int | None = None
+    normed: bool = True  # a norm stands before the MLP, whose input is a tensor of its own then
 
     @property
     def missing(self) -> set[str]:
         """Site kinds that it lacks."""
         lacks = {"mlp_pre", "mlp_post"} - set(self.hidden)
+        lacks |= set() if self.normed else {"mlp_in"}
         return lacks | ({"resid_mid"} if self.parallel else set()) | (set() if self.pattern else {"pattern"})
 
 
@@ -78,7 +80,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "phi": Architecture("PhiConfig", _BASE, final_norm="model.final_layernorm", parallel=True),
     "phi3": Architecture("Phi3Config", {**_GQA, "pad_token_id": 0}, hidden=("mlp_post",)),
     "olmo": Architecture("OlmoConfig", _GQA),
-    "olmo2": Architecture("Olmo2Config", _GQA),
+    "olmo2": Architecture("Olmo2Config", _GQA, normed=False),
     "mixtral": Architecture("MixtralConfig", {**_GQA, **_MOE}, hidden=()),
     "qwen3_moe": Architecture(
         "Qwen3MoeConfig",
