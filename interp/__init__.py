@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import memorisation, plots, safety, testbeds
+    from . import circuits, directions, memorisation, plots, safety, testbeds
     from .directions import Direction
     from .doctor import doctor
     from .edits import Edit, ablate, add, patch, scale
@@ -48,6 +48,8 @@ _HOME: dict[str, str | None] = {
     "add": "edits",
     "capture": "run",
     "capture_stats": "run",
+    "circuits": None,
+    "directions": None,
     "doctor": "doctor",
     "forward": "run",
     "generate": "run",
@@ -81,6 +83,8 @@ __all__ = [
     "add",
     "capture",
     "capture_stats",
+    "circuits",
+    "directions",
     "doctor",
     "forward",
     "generate",

@@ -18,9 +18,9 @@ import interp
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = """
-    Activations Direction Edit InterpError Model Probe PromptSet Provenance Report Site __version__ ablate add capture
-    capture_stats doctor forward generate grads load_model load_prompts memorisation open_store patch plots probe safety
-    scale testbeds verify
+    Activations Direction Edit InterpError Model Probe PromptSet Provenance Report Site __version__ ablate add
+    capture capture_stats circuits directions doctor forward generate grads load_model load_prompts memorisation
+    open_store patch plots probe safety scale testbeds verify
 """.split()
 
 HEAVY = {"torch", "numpy", "transformers", "transformer_lens", "sklearn", "scipy", "statsmodels", "plotly", "pandas"}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .maps import belief_map, beliefs_by_category
     from .project_out import project_out_by_depth
     from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
+    from .raster import Image, image
     from .recall import dose_response
     from .removal import effects_beside_controls
     from .selection import candidate_grid, judged_direction
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .transfer import transfer_by_depth
 
 _HOME = {
+    "Image": "raster",
     "Table": "tables",
     "Theme": "themes",
     "accuracy_by_layer": "layers",
@@ -65,6 +67,7 @@ _HOME = {
     "guard_roc": "guard",
     "head_grid": "heads",
     "heads_against_random": "ablation",
+    "image": "raster",
     "judged_direction": "selection",
     "likeness_against_loss": "spread",
     "project_out_by_depth": "project_out",
@@ -80,6 +83,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Image",
     "Table",
     "Theme",
     "accuracy_by_layer",
@@ -106,6 +110,7 @@ __all__ = [
     "guard_roc",
     "head_grid",
     "heads_against_random",
+    "image",
     "judged_direction",
     "likeness_against_loss",
     "project_out_by_depth",

@@ -6,10 +6,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 from ..errors import ReportError
 from ..report import Report
+from ..report.notebook import html_table
 from .columns import KEY_COLUMNS, heading
 
 # Words in a column's name that fix its decimals: two are what shares and log probabilities of a few hundred texts bear.
@@ -45,7 +47,7 @@ class Cell:
     look: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Table:
     """A table ready to show. ``numeric`` says which columns align right; ``marked`` which rows stand out."""
 
@@ -55,6 +57,14 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     marked: tuple[bool, ...]
     note: str = ""
+
+    def __repr__(self) -> str:
+        return f"Table({self.title!r}, {len(self.rows)} rows: {', '.join(self.headings)})"
+
+    def _repr_html_(self) -> str:
+        cells = [[f"{cell.text} {cell.extra}".strip() for cell in row] for row in self.rows]
+        note = f"<p><small>{escape(self.note)}</small></p>" if self.note else ""
+        return html_table(self.headings, cells, self.numeric) + note
 
 
 def table(

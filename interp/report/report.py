@@ -36,6 +36,7 @@ from typing import Any
 
 from ..errors import ProvenanceError, ReportError
 from ..provenance import Provenance
+from .notebook import html_report
 
 FORMAT = "interp.report"
 VERSION = 1
@@ -144,6 +145,10 @@ class Report:
     def __repr__(self) -> str:
         notes = "".join(f"\nWarning: {w}" for w in self.warnings)
         return f"{self.headline}{notes}\n\n{self.table(max_rows=_REPR_ROWS)}"
+
+    def _repr_html_(self) -> str:
+        shown = table_cells(self.rows[:_REPR_ROWS], self.columns)
+        return html_report(self.headline, self.warnings, shown, max(len(self) - _REPR_ROWS, 0))
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
         """The rows as CSV text, written to ``path`` too if there is one.
