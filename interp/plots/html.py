@@ -1,8 +1,7 @@
-"""``write_html``: reports as one self-contained page that asks the network for nothing."""
+"""``write_html``: reports as one self-contained page that asks the network for nothing; ``write_studies``: many."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,26 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ReportError
 from ..report import Report, write_atomic
 from .interactive import interactive_div, plotly_js
-from .sections import SUMMARIES, Section, section
 from .static.style import plain
+from .studies import Study, study
 from .tables import Table
 from .themes import DARK, PALETTE
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-
-_SOURCES = (
-    ("model_id", "Model"),
-    ("model", "Model fingerprint"),
-    ("revision", "Revision"),
-    ("dtype", "Precision"),
-    ("tokenizer", "Tokenizer hash"),
-    ("chat_template", "Chat template hash"),
-    ("bos", "BOS policy"),
-    ("prompts", "Prompt set hash"),
-    ("code", "Code version"),
-    ("seed", "Seed"),
-)
 
 
 def write_html(
@@ -62,19 +48,48 @@ def write_html(
         raise ReportError("write_html needs at least one report")
     if len(several) > 1 and (figures is not None or tables is not None):
         raise ReportError("figures and tables of one's own are for a page of a single report")
-    several.sort(key=lambda report: report.kind not in SUMMARIES)
-    sections = [section(report, n, figures, tables, interactive) for n, report in enumerate(several)]
+    one = study(several, 0, figures, tables, interactive, title, lead)
+    return _write([one], path, one.title, interactive)
+
+
+def write_studies(
+    studies: Sequence[Sequence[Report]],
+    path: str | os.PathLike[str],
+    title: str = "Results",
+    notices: Sequence[str] = (),
+    interactive: bool = False,
+) -> Path:
+    """Write the reports of several commands as one HTML file: an index of headlines and warnings, then each in full.
+
+    Each study is the sequence of reports that one command wrote; the first of a kind that sums up (or else the first)
+    gives its headline. ``notices`` are sentences about the page as a whole, shown above the index. A page of one study
+    is what `write_html` writes.
+
+    Raises:
+        ReportError: no study, an empty one, or the file cannot be written.
+    """
+    if not studies or not all(studies):
+        raise ReportError("write_studies needs at least one study, and each needs a report")
+    if len(studies) == 1 and not notices:
+        return write_html(list(studies[0]), path, interactive=interactive, title=title, lead=True)
+    made, number = [], 0
+    for reports in studies:
+        made.append(study(list(reports), number, None, None, interactive, None, lead=True))
+        number += len(reports)
+    return _write(made, path, title, interactive, notices)
+
+
+def _write(
+    studies: Sequence[Study], path: str | os.PathLike[str], title: str, interactive: bool, notices: Sequence[str] = ()
+) -> Path:
+    drawn = interactive and any(section.drawings for one in studies for section in one.sections)
     page = _environment().get_template("report.html.j2").render(
-        title=title or several[0].title,
-        lead=several[0] if lead or len(several) == 1 or several[0].kind in SUMMARIES else None,
-        sections=_said_once(sections),
-        warnings=_warnings(several),
-        sources=[(label, _values(several, name)) for name, label in _SOURCES],
-        commands=list(dict.fromkeys(r.provenance.command for r in several if r.provenance.command)),
-        models=_values(several, "model_id"),
-        summary=several[0].kind in SUMMARIES,
-        interactive=interactive and any(s.drawings for s in sections),
-        plotly_js=plotly_js() if interactive and any(s.drawings for s in sections) else "",
+        title=title,
+        studies=studies,
+        models=list(dict.fromkeys(name for one in studies for name in one.models)),
+        notices=notices,
+        interactive=drawn,
+        plotly_js=plotly_js() if drawn else "",
         palettes=_palettes(),
     )  # fmt: skip
     return write_atomic(path, page.encode("utf-8", "backslashreplace"))
@@ -88,33 +103,6 @@ def figure_page(figure: Figure) -> str:
             title=title, body=interactive_div(figure, "figure"), plotly_js=plotly_js(), palettes=_palettes()
         )
     )  # fmt: skip
-
-
-def _said_once(sections: Sequence[Section]) -> list[Section]:
-    """The sections without explanations that one before has given in the same words."""
-    seen: set[tuple[str, str]] = set()
-    result = []
-    for one in sections:
-        result.append(dataclasses.replace(one, notes=tuple(note for note in one.notes if note not in seen)))
-        seen.update(one.notes)
-    return result
-
-
-def _warnings(reports: Sequence[Report]) -> list[str]:
-    """Every warning once, with the report that it comes from where there are several."""
-    found = [(r.title, text) for r in reports for text in r.warnings]
-    where: dict[str, list[str]] = {}
-    for name, text in found:
-        where.setdefault(text, []).append(name)
-    if len(reports) == 1:
-        return list(where)
-    return [text if len(names) > 1 else f"{names[0]}: {text}" for text, names in where.items()]
-
-
-def _values(reports: Sequence[Report], name: str) -> list[Any]:
-    """What the reports' provenance has under a name, each value once."""
-    found = list(dict.fromkeys(getattr(r.provenance, name) for r in reports))
-    return [value for value in found if value is not None]
 
 
 def _palettes() -> list[tuple[str, str, str, str]]:

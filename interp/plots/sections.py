@@ -46,6 +46,7 @@ class Drawing:
 class Section:
     """What a page shows of one report, ready for its template."""
 
+    number: int
     report: Report
     drawings: tuple[Drawing, ...]
     claims: tuple[Claim, ...]
@@ -66,6 +67,7 @@ def section(
     """
     shown, folded = _tables(report) if tables is None else (list(tables), [])
     return Section(
+        number=number,
         report=report,
         drawings=tuple(_drawings(report, number, figures, interactive)),
         claims=claims(report) if report.kind in SUMMARIES and tables is None else (),

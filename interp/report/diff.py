@@ -139,11 +139,12 @@ class Comparison:
 
     def _provenance(self, command: str | None) -> Provenance:
         """What both share; a model's name and fingerprint as 'A / B' where the two differ."""
-        both = [side.summary.provenance for side in (self.a, self.b)]
-        one, other = (made.to_dict() for made in both)
-        shared = {name: value for name, value in one.items() if other[name] == value}
-        named = {name: " / ".join(dict.fromkeys((one[name], other[name]))) for name in ("model", "model_id")}
-        return Provenance(**{**shared, **named, "command": command})
+        one, other = (side.summary.provenance for side in (self.a, self.b))
+        shared = {name: value for name, value in one.to_dict().items() if other.to_dict()[name] == value}
+        named = {
+            name: " / ".join(dict.fromkeys(getattr(p, name) for p in (one, other))) for name in ("model", "model_id")
+        }
+        return Provenance.from_dict({**shared, **named, "command": command})
 
 
 def compare(a: Result, b: Result, tolerance: float = TOLERANCE, key: Sequence[str] | None = None) -> Comparison:
@@ -239,7 +240,7 @@ def _changes(
 
 def _ends(row: Mapping[str, Any], name: str) -> tuple[float, float] | None:
     low, high = row.get(f"{name}_lo"), row.get(f"{name}_hi")
-    return (low, high) if _is_number(low) and _is_number(high) else None
+    return (float(low), float(high)) if _is_number(low) and _is_number(high) else None  # type: ignore[arg-type]
 
 
 def _equal(one: Any, other: Any, tolerance: float) -> bool:

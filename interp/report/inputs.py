@@ -104,7 +104,10 @@ def sha256(path: Path) -> str:
         ReportError: the file cannot be read.
     """
     try:
+        state = hashlib.sha256()
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while block := file.read(1 << 20):
+                state.update(block)
+        return state.hexdigest()
     except OSError as error:
         raise ReportError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from error
