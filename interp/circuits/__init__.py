@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .attribution import attribute
     from .circuit import Circuit
     from .complete import completeness
+    from .constants import Constants
     from .edgerows import edge_report
     from .evaluation import evaluate
     from .execute import run_circuits
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .load import load_pairs
     from .minimal import minimality
+    from .optimal import fit_optimal
     from .pairs import Pairs
     from .patching import exact
     from .paths import PathEffects, path_patch
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Circuit": "circuit",
     "CircuitStudy": "study",
+    "Constants": "constants",
     "EdgeScores": "scores",
     "Graph": "graph",
     "NodeScores": "scores",
@@ -49,6 +52,7 @@ _HOME = {
     "edge_report": "edgerows",
     "evaluate": "evaluation",
     "exact": "patching",
+    "fit_optimal": "optimal",
     "greedy": "select",
     "load_pairs": "load",
     "minimality": "minimal",
@@ -63,6 +67,7 @@ _HOME = {
 __all__ = [
     "Circuit",
     "CircuitStudy",
+    "Constants",
     "EdgeScores",
     "Graph",
     "NodeScores",
@@ -74,6 +79,7 @@ __all__ = [
     "edge_report",
     "evaluate",
     "exact",
+    "fit_optimal",
     "greedy",
     "load_pairs",
     "minimality",

@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import CircuitError
-from ..run.nodes import NodeValues
+from ..run.nodes import InputValues, NodeValues
 from ..run.tape import Tape
 from .batches import PairBatch, pair_batches
+from .constants import AblationLike, Constants
 from .pairs import Pairs
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ ABLATIONS = {
     "mean": "its mean over all tokens of all corrupted prompts",
     "mean-position": "its mean over the corrupted prompts at the same position",
     "mean-span": "its mean over the corrupted tokens of the same span",
+    "optimal": "the constant that leaves the model closest to itself, which `fit_optimal` finds and is given",
 }
 
 
@@ -83,7 +85,7 @@ def group_of(kind: str, batch: PairBatch) -> Int[Tensor, "pair pos"]:
 
 
 def make_ablation(
-    model: Model, pairs: Pairs, kind: str, *, n_pairs: int = 16, view: type[NodeValues] = NodeValues
+    model: Model, pairs: Pairs, kind: AblationLike, *, n_pairs: int = 16, view: type[NodeValues] = NodeValues
 ) -> Ablation:
     """An ablation by name; for the means, one pass over the corrupted prompts. ``view`` says of what.
 
@@ -92,13 +94,33 @@ def make_ablation(
     Raises:
         CircuitError: an unknown kind, or a mean per span or position that the pairs cannot have.
     """
+    if isinstance(kind, Constants):
+        return _constant(model, kind, view)
     if kind not in ABLATIONS:
         raise CircuitError(f"there is no ablation {kind!r}; there are {', '.join(ABLATIONS)}")
+    if kind == "optimal":
+        raise CircuitError(
+            "ablation 'optimal' has constants that are fitted first, on pairs that nothing is judged on: give "
+            "ablation=fit_optimal(model, other_pairs)"
+        )
     if not kind.startswith("mean"):
         return Ablation(kind)
     if kind == "mean-span" and not pairs.spans:
         raise CircuitError("ablation 'mean-span' needs pairs with spans; 'mean-position' needs none")
     return Ablation(kind, _means(model, pairs, kind, n_pairs, view))
+
+
+def _constant(model: Model, constants: Constants, view: type[NodeValues]) -> Ablation:
+    if view not in (NodeValues, InputValues):
+        raise CircuitError("optimal constants are those of nodes; neurons have none")
+    values = constants.values[None].to(device=model.device, dtype=model.dtype)
+    return Ablation("optimal", values[:, :1] if view is InputValues else values)
+
+
+def check_ablation(model: Model, pairs: Pairs, kind: AblationLike) -> None:
+    """Raise where constants are another model's, or were fitted on pairs that are now to be judged."""
+    if isinstance(kind, Constants):
+        kind.check(model, pairs)
 
 
 def _means(

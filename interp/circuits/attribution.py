@@ -9,8 +9,9 @@ import torch
 from ..errors import CircuitError
 from ..run.nodes import InputValues, NodeValues, ungrouped
 from ..run.progress import Progress
-from .ablation import make_ablation
+from .ablation import check_ablation, make_ablation
 from .batches import pair_batches
+from .constants import AblationLike, Constants
 from .graph import Graph
 from .levels import Setting, level_of
 from .methods import method_of
@@ -34,7 +35,7 @@ def attribute(
     *,
     level: Level = "edge",
     method: str = "eap-ig",
-    ablation: str = "resample",
+    ablation: AblationLike = "resample",
     steps: int = 5,
     rule: str = "midpoint",
     grad_drop: bool = False,
@@ -59,7 +60,7 @@ def attribute(
             propagation, with attention's patterns held, so that queries and keys score 0; ``relp-qk`` the same with
             attention differentiated as it is.
         ablation: what stands in for an ablated node's output: ``resample``, ``zero``, ``mean``, ``mean-position`` or
-            ``mean-span``.
+            ``mean-span``; or constants from `fit_optimal`, fitted on other pairs.
         steps, rule: of the integrals; ``rule`` is ``midpoint``, ``gauss`` or ``right`` (the published one).
         grad_drop: for ``atp*``: take the mean absolute score over as many runs as there are layers, in each of which
             one layer passes no gradient on, so that effects that cancel are seen. Scores lose their sign.
@@ -87,8 +88,9 @@ def attribute(
     """
     kind, how = level_of(level), method_of(method, steps, rule, grad_drop)
     pairs.check(model)
+    check_ablation(model, pairs, ablation)
     graph, bound = Graph.of(model, expand_kv=expand_kv), bind(metric, pairs)
-    how.check(bound, ablation, pairs, by_span)
+    how.check(bound, str(ablation), pairs, by_span)
     if by_span and level != "edge":
         raise CircuitError(f"by_span=True is for edges, not for level {level!r}")
     made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
@@ -110,7 +112,8 @@ def attribute(
             bar.advance(len(batch))
     details = {"steps": steps, "rule": rule} if method in ("eap-ig", "eap-ig-act") else {}
     details |= {"grad_drop": True} if grad_drop else {}
-    about = outcome.origin(method, bound.name, ablation, {**details, "plan": plan.to_dict()})
+    details |= {"constants": ablation.about()} if isinstance(ablation, Constants) else {}
+    about = outcome.origin(method, bound.name, str(ablation), {**details, "plan": plan.to_dict()})
     if level == "edge":
         return outcome.edge_scores(about, made, ranking, spans=spans)
     return outcome.node_scores(level, about, made, ranking)

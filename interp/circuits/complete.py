@@ -12,6 +12,7 @@ from ..errors import CircuitError
 from ..report import Report
 from ..stats import cluster_bootstrap
 from .circuit import Circuit
+from .constants import AblationLike
 from .evaluation import percent
 from .execute import run_circuits
 from .metrics import Metric, bind
@@ -27,7 +28,7 @@ def completeness(
     circuit: Circuit,
     metric: Metric = "logit_diff",
     *,
-    ablation: str = "resample",
+    ablation: AblationLike = "resample",
     random: int = 10,
     gap: float = 0.1,
     seed: int = 0,
@@ -83,7 +84,8 @@ def completeness(
         provenance=model.provenance(prompts=pairs.clean.hash, seed=seed),
         meta={
             "worst": worst["gap"], "complete": complete, "threshold": gap, "faithfulness": value[0],
-            "n_edges": circuit.n_edges, "ablation": ablation, "metric": bind(metric, pairs).name, "n_pairs": len(pairs),
+            "n_edges": circuit.n_edges, "ablation": str(ablation), "metric": bind(metric, pairs).name,
+            "n_pairs": len(pairs),
         },
     )  # fmt: skip
 

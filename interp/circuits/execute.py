@@ -14,9 +14,10 @@ from torch import Tensor
 from ..errors import CircuitError
 from ..run.nodes import NodeValues, ungrouped, wiring
 from ..run.tape import Tape
-from .ablation import make_ablation
+from .ablation import check_ablation, make_ablation
 from .batches import PairBatch, pair_batches
 from .circuit import Circuit
+from .constants import AblationLike
 from .graph import PARTS, Graph
 from .metrics import Bound, Metric, bind
 from .observe import observe
@@ -35,7 +36,7 @@ def run_circuits(
     circuits: Sequence[Circuit],
     metric: Metric = "logit_diff",
     *,
-    ablation: str = "resample",
+    ablation: AblationLike = "resample",
     max_bytes: int | None = None,
 ) -> Float[np.ndarray, "circuit pair"]:
     """The metric of every pair under each circuit, several circuits in one pass.
@@ -55,6 +56,7 @@ def run_circuits(
     [-36.0, 36.0]
     """
     pairs.check(model)
+    check_ablation(model, pairs, ablation)
     if not circuits:
         raise CircuitError("there are no circuits to run")
     graph, bound = Graph.of(model, expand_kv=circuits[0].graph.expand_kv), bind(metric, pairs)
@@ -76,6 +78,14 @@ def run_circuits(
     return found.numpy()
 
 
+def ablated_metric(
+    model: Model, graph: Graph, batch: PairBatch, ablated: Float[Tensor, "src pair pos d_model"], masks: Tensor,
+    metric: Bound, clean: Float[Tensor, "pair vocab"], *, gradients: bool = False,
+) -> Float[Tensor, "circuit pair"]:  # fmt: skip
+    """The metric under each mask of edges that are kept, with gradients towards what nodes write when ablated."""
+    return _Execution(model, graph, batch, ablated, masks).measure(metric, clean, gradients=gradients)
+
+
 class _Execution:
     """One pass over circuits x pairs rows; nodes' changes are collected as the pass reaches them."""
 
@@ -91,12 +101,14 @@ class _Execution:
         self._changes = ablated.new_zeros(len(masks), n_src, n_pairs * rest[0] * rest[1])
         self._base = _bases(graph, [b.output.constant(ablated[0]) for b in self._wiring.blocks], ablated)
 
-    def measure(self, metric: Bound, clean: Float[Tensor, "pair vocab"]) -> Float[Tensor, "circuit pair"]:
+    def measure(
+        self, metric: Bound, clean: Float[Tensor, "pair vocab"], *, gradients: bool = False
+    ) -> Float[Tensor, "circuit pair"]:
         """Run, and measure each row."""
         n = len(self._masks)
         with Tape(self._model, writes=list(self._writes())) as tape:
-            logits = tape.play(self._batch.clean.times(n)).logits
-        value = metric(logits, self._batch.example.repeat(n), clean.repeat(n, 1))
+            logits = tape.play(self._batch.clean.times(n), gradients=gradients).logits
+            value = metric(logits, self._batch.example.repeat(n), clean.repeat(n, 1))
         return value.unflatten(0, (n, -1)).float().cpu()
 
     def _writes(self) -> list[tuple[Tap, Write]]:

@@ -127,6 +127,11 @@ class Graph:
         start = 1 + layer * (self.n_heads + 1)
         return slice(start, start + self.n_heads + 1)
 
+    def rows_of(self, part: str, layer: int) -> slice:
+        """Rows of what writes at one place: the ``input``, a layer's heads (``attn``), or its ``mlp``."""
+        rows, first = self.sources_of(layer), 1 + layer * (self.n_heads + 1) + self.n_heads
+        return {"input": slice(0, 1), "attn": slice(rows.start, first), "mlp": slice(first, rows.stop)}[part]
+
     def edge(self, source: int, target: int) -> str:
         """The name of an edge."""
         return f"{self.sources[source]}->{self.targets[target]}"

@@ -11,6 +11,7 @@ from ..errors import CircuitError
 from ..report import Report
 from ..stats import cluster_bootstrap
 from .circuit import Circuit
+from .constants import AblationLike
 from .execute import run_circuits
 from .metrics import Metric, bind
 from .pairs import Pairs
@@ -25,7 +26,7 @@ def minimality(
     circuit: Circuit,
     metric: Metric = "logit_diff",
     *,
-    ablation: str = "resample",
+    ablation: AblationLike = "resample",
     needed: float = 0.01,
     seed: int = 0,
     max_bytes: int | None = None,
@@ -73,7 +74,7 @@ def minimality(
         rows=rows,
         provenance=model.provenance(prompts=pairs.clean.hash, seed=seed),
         meta={
-            "faithfulness": value[0], "needed": n_needed / len(names), "threshold": needed, "ablation": ablation,
+            "faithfulness": value[0], "needed": n_needed / len(names), "threshold": needed, "ablation": str(ablation),
             "metric": bind(metric, pairs).name, "n_pairs": len(pairs),
         },
     )  # fmt: skip

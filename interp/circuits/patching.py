@@ -15,9 +15,10 @@ from ..run.nodes import ungrouped, write_taps
 from ..run.progress import Progress
 from ..run.tape import Tape
 from ..sites import Site
-from .ablation import make_ablation
+from .ablation import check_ablation, make_ablation
 from .batches import PairBatch, pair_batches
 from .circuit import Circuit
+from .constants import AblationLike, Constants
 from .graph import Graph
 from .metrics import Bound, Metric, bind
 from .observe import Observed, observe
@@ -40,7 +41,7 @@ def exact(
     *,
     edges: Iterable[str] | Circuit | None = None,
     level: Literal["edge", "node"] = "edge",
-    ablation: str = "resample",
+    ablation: AblationLike = "resample",
     ranking: Ranking = "absolute",
     replicates: int = 200,
     seed: int = 0,
@@ -71,6 +72,7 @@ def exact(
     (72.0, True)
     """
     pairs.check(model)
+    check_ablation(model, pairs, ablation)
     expand_kv = expand_kv or (isinstance(edges, Circuit) and edges.graph.expand_kv)
     graph, bound = Graph.of(model, expand_kv=expand_kv), bind(metric, pairs)
     if level not in ("edge", "node") or (level == "node" and edges is not None):
@@ -91,7 +93,8 @@ def exact(
             ablated = bound(corrupted, batch.example, seen.logits).float().cpu()
             outcome.add(batch, clean[:, None] - left, clean, ablated)
             bar.advance(len(batch))
-    about = outcome.origin("exact", bound.name, ablation, {"plan": plan.to_dict()})
+    details = {"constants": ablation.about()} if isinstance(ablation, Constants) else {}
+    about = outcome.origin("exact", bound.name, str(ablation), {**details, "plan": plan.to_dict()})
     if level == "node":
         return outcome.node_scores("node", about, made, ranking)
     return outcome.edge_scores(about, made, ranking, wanted)

@@ -16,8 +16,9 @@ from ..provenance import Provenance
 from ..run.nodes import write_taps
 from ..run.progress import Progress
 from ..run.tape import Tape
-from .ablation import make_ablation
+from .ablation import check_ablation, make_ablation
 from .batches import PairBatch, pair_batches
+from .constants import AblationLike
 from .graph import Graph
 from .metrics import Bound, Metric, bind
 from .observe import Observed, observe
@@ -66,7 +67,7 @@ def path_patch(
     senders: Sequence[Sender],
     receivers: Sequence[str] = ("logits",),
     freeze_mlp: bool = True,
-    ablation: str = "resample",
+    ablation: AblationLike = "resample",
     replicates: int = 200,
     seed: int = 0,
     max_bytes: int | None = None,
@@ -94,6 +95,7 @@ def path_patch(
     (72.0, True)
     """
     pairs.check(model)
+    check_ablation(model, pairs, ablation)
     graph, bound = Graph.of(model), bind(metric, pairs)
     rows, targets = _places(graph, senders, receivers)
     plan = plan_rows(model, graph, pairs, max_bytes)
@@ -112,7 +114,7 @@ def path_patch(
             per_pair[:, batch.example] = loss
             outcome.add(batch, loss.T, clean, bound(corrupted, batch.example, seen.logits).float().cpu())
             bar.advance(len(batch))
-    about = outcome.origin("path-patching", bound.name, ablation, {"plan": plan.to_dict()})
+    about = outcome.origin("path-patching", bound.name, str(ablation), {"plan": plan.to_dict()})
     made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
     mean, ends = outcome.numbers()
     lo, hi = (None, None) if ends is None else ends

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..report import Report
 from ..stats import cluster_bootstrap
 from .circuit import Circuit
+from .constants import AblationLike
 from .execute import run_circuits
 from .graph import Graph
 from .metrics import Metric, MetricFunction, bind
@@ -40,7 +41,7 @@ def do_task(
     pairs: Pairs,
     metric: Metric = "logit_diff",
     *,
-    ablation: str = "resample",
+    ablation: AblationLike = "resample",
     seed: int = 0,
     max_bytes: int | None = None,
 ) -> Task:
@@ -83,7 +84,7 @@ def do_task(
     chance = 0.5 if compared else ablated
     meta |= {
         "ablated_accuracy": ablated, "chance": chance, "done": bool(least > chance), "n_groups": n_groups,
-        "metric": bind(metric, pairs).name, "ablation": ablation, "clean": values[0].mean(),
+        "metric": bind(metric, pairs).name, "ablation": str(ablation), "clean": values[0].mean(),
         "ablated": values[1].mean(),
     }  # fmt: skip
     rows = [
