@@ -14,6 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from .. import __version__
     from ..errors import InterpError
     from .commands import COMMANDS
+    from .overview import overview
 
     args = list(sys.argv[1:] if argv is None else argv)
     if args in (["--version"], ["-V"]):
@@ -21,14 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     command = None
     try:
+        if args in ([], ["--help"], ["-h"]):
+            print(overview(COMMANDS))
+            sys.exit(0)
         command = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="interp",
-            description=(
-                "Cached activations, probes and circuits for causal language models.\n\n"
-                "A model is a Hugging Face id or a directory. Start with: interp doctor MODEL"
-            ),
-            args=args or ["--help"],
+            args=args,
             config=(tyro.conf.HelptextFromCommentsOff,),
         )
         return command()

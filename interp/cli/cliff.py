@@ -27,8 +27,8 @@ class Cliff:
     """Does the intention to refuse fall off a cliff between thinking and answer, and which heads take it away?
 
     PROMPTS are files with a row per request: a text or messages; harmful (0 or 1); if known, refused (0 or 1), group
-    (rows that belong together) and split (train fits, the rest judges). The model thinks about each request, unless
-    --given says that the rows hold its thinking already.
+    (rows that belong together) and split (train fits, the rest judges). The model thinks about each request,
+    unless --given says that the rows hold its thinking already.
 
     A linear prober of refusal is fitted at the token that ends thinking and read all along it, on requests that it has
     not seen. What it says is called a cliff only if it falls further than on harmless requests with the same template

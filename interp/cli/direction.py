@@ -39,8 +39,9 @@ class Direction:
     Writes report.html (one offline page), JSON, CSV and figures (SVG, PDF) per report, and safetensors files that load
     for this model only: directions/ with one per site, or direction.safetensors (select, if one was found).
 
-    Examples: interp direction MODEL --positive true.jsonl --negative false.jsonl --method lda --out truth
-    interp direction MODEL --positive harmful.jsonl --negative harmless.jsonl --method select --out refusal
+    Example: interp direction MODEL --positive true.jsonl --negative false.jsonl --method lda --out truth
+
+    Example: interp direction MODEL --positive harmful.jsonl --negative harmless.jsonl --method select --out refusal
 
     Example: interp direction MODEL --positive happy.txt --negative sad.txt --out mood
     """

@@ -42,8 +42,8 @@ class Erase:
     model: ModelArg
     """Hugging Face id, or a directory with a checkpoint."""
     records: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECORDS")]
-    """JSONL, JSON or CSV file, one row for each record and wording; `interp memorisation --help` lists its fields, and
-    `interp inject` writes one."""
+    """JSONL, JSON or CSV file, one row for each record and wording; `interp memorisation --help` lists its fields,
+    and `interp inject` writes one."""
     neutral: str
     """Texts that have nothing to do with the records: half of them to train on, half to measure damage."""
     out: Path

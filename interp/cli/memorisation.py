@@ -43,8 +43,8 @@ class Memorisation:
     folds, label permutations of the best depth, random weights, a never-trained model, a bag of tokens, and log p
     alone. Says what would have been found where nothing was.
 
-    Writes report.html (one offline page), report.json (a row per claim), a JSON and a CSV file per report, records.csv
-    (every record) and figures as SVG and PDF.
+    Writes report.html (one offline page), report.json (a row per claim), a JSON and a CSV file per report,
+    records.csv (every record) and figures as SVG and PDF.
 
     Example: interp memorisation MODEL records.jsonl --never TWIN --out memory
     """

@@ -106,9 +106,10 @@ ModelArg = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 PromptsArg = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROMPTS")]
 StoreArg = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="STORE")]
 Shared = tyro.conf.OmitArgPrefixes
-ModelOpts = Annotated[ModelOptions, Shared]
-PromptOpts = Annotated[PromptOptions, Shared]
-RunOpts = Annotated[RunOptions, Shared]
+# The names head the groups of options in --help.
+ModelOpts = Annotated[ModelOptions, Shared, tyro.conf.arg(name="model")]
+PromptOpts = Annotated[PromptOptions, Shared, tyro.conf.arg(name="prompt")]
+RunOpts = Annotated[RunOptions, Shared, tyro.conf.arg(name="run")]
 
 
 def model_options() -> Any:

@@ -90,11 +90,16 @@ class Probe:
 
     def study(self, command: str) -> ProbeStudy:
         """The study that the options describe."""
+        from ..errors import PromptError
         from ..probes.study import probe
 
         model = self.loading.load(self.model)
         prompts = self.prompt.load(self.prompts, model, label=self.label, group=self.group)
         print(prompts)
+        if prompts.labels is None:
+            fields = ", ".join(sorted(prompts.columns.keys() - {"bos"}))
+            has = f"its fields besides the text: {fields}" if fields else "it has no fields besides the text"
+            raise PromptError(f"{self.prompts} has no label to probe; name its field with --label ({has})")
         return probe(
             model,
             prompts,

@@ -34,8 +34,8 @@ class Refusal:
     steered before a question about harm, and refusal itself, beside random directions of the same length; and the harm
     belief is tried as a guard. A model that does not refuse is told so in the first sentence.
 
-    Writes report.html (one offline page), report.json (a row per claim), a JSON and a CSV file per report, directions/
-    (safetensors, one per block), figures as SVG and PDF.
+    Writes report.html (one offline page), report.json (a row per claim), a JSON and a CSV file per report,
+    directions/ (safetensors, one per block), figures as SVG and PDF.
 
     Example: interp refusal MODEL --harmful harmful.jsonl --harmless harmless.jsonl --jailbroken jailbroken.jsonl
     --overrefused overrefused.jsonl --question "Would this cause harm? Answer yes or no." --out refusal

@@ -24,13 +24,13 @@ COLUMNS = (
 class Steer:
     """Does adding a direction do what it is said to do, more than any direction of that length, and at what price?
 
-    PROMPTS has a row per prompt: a text or messages (and, if there, group and split). A direction comes from
-    `interp direction` or `interp probe`, and must have been made with MODEL. Each coefficient is measured on every
+    PROMPTS has a row per prompt: a text or messages (and, if there, group and split). A direction comes
+    from `interp direction` or `interp probe`, and must have been made with MODEL. Each coefficient is measured on every
     prompt, beside random directions of the same length at the same tokens; with --neutral, so is what it does to other
     text. What is written is shown side by side.
 
-    --gate FILE steers only prompts whose own activation has a cosine with that direction above a threshold: given by
-    --gate-threshold, or calibrated on labelled prompts of its own, --gate-calibrate.
+    --gate FILE steers only prompts whose own activation has a cosine with that direction above a threshold: given
+    by --gate-threshold, or calibrated on labelled prompts of its own, --gate-calibrate.
 
     Writes report.html (one offline page), report.json and report.csv (a row per coefficient), texts.json and .csv, and
     figures as SVG and PDF.

@@ -64,7 +64,7 @@ class ChatTemplate:
         own = tokenizer.get_chat_template() if tokenizer.chat_template else None
         if given is None and own is None:
             raise PromptError(
-                "this tokenizer has no chat template; give one with chat_template=FILE (or Jinja text), "
+                "this tokenizer has no chat template; give one, template=FILE or --template FILE with Jinja text, "
                 "or use plain texts"
             )
         text = str(own) if given is None else _read_template(given)

@@ -49,7 +49,24 @@ def test_no_command_prints_the_list(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run()
     text = capsys.readouterr().out
-    assert all(name in text for name in COMMANDS)
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert text.count("\n") < 3 * len(COMMANDS) + 10, "a list, not every command's whole help"
+
+
+def test_help_is_the_same_list(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for asked in ((), ("--help",), ("-h",)):
+        with pytest.raises(SystemExit) as done:
+            run(*asked)
+        assert done.value.code == 0
+        texts.append(capsys.readouterr().out)
+    assert len(set(texts)) == 1
+
+
+def test_a_probe_without_labels_names_the_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.csv").write_text("text,child,name\nf g ,girl,Ann\n")
+    assert run("probe", BED, tmp_path / "own.csv", "--out", tmp_path / "out") == 2
+    assert "name its field with --label (its fields besides the text: child, name)" in capsys.readouterr().err
 
 
 def test_help_into_a_closed_pipe_is_quiet() -> None:
