@@ -26,6 +26,7 @@
     ├── ArtefactError        a saved direction or probe that cannot be read
     ├── ReportError          a report that cannot be read, drawn or written
     ├── CircuitError         a circuit, its pairs or its scores, that cannot be made or used as asked
+    ├── SaeError             a sparse autoencoder that cannot be read, trained or used with this model
     ├── BedError             a test bed that does not exist, or cannot be made or read
     ├── InjectionError       records that cannot be trained into a model, or a training that went wrong
     └── BenchError           a benchmark that cannot be run, or peers that disagree
@@ -130,6 +131,10 @@ class ReportError(InterpError):
 
 class CircuitError(InterpError):
     """A circuit, its pairs of prompts or its scores cannot be made, or used, as asked."""
+
+
+class SaeError(InterpError):
+    """A sparse autoencoder or transcoder cannot be read, trained, or used with this model."""
 
 
 class BedError(InterpError):
