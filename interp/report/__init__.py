@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .report import FORMAT, VERSION, Report, table_cells, write_atomic
+from .report import FORMAT, VERSION, Report, csv_text, table_cells, write_atomic
 
 if TYPE_CHECKING:
     from .diff import Comparison, compare
@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 _HOME = {"Comparison": "diff", "Result": "result", "compare": "diff", "load_result": "result"}
 
 __all__ = [
-    "FORMAT", "VERSION", "Comparison", "Report", "Result", "compare", "load_result", "table_cells", "write_atomic",
+    "FORMAT",
+    "VERSION",
+    "Comparison",
+    "Report",
+    "Result",
+    "compare",
+    "csv_text",
+    "load_result",
+    "table_cells",
+    "write_atomic",
 ]  # fmt: skip
 
 

@@ -156,9 +156,7 @@ class Report:
         Numbers keep every digit; a missing value is an empty cell, empty text is ``""``; NaN is ``nan``; a list is
         JSON.
         """
-        lines = [self.columns, *([row.get(name) for name in self.columns] for row in self.rows)]
-        # A lone missing value is quoted, as readers skip empty lines.
-        text = "".join((",".join(map(_csv_cell, line)) or '""') + "\n" for line in lines)
+        text = csv_text(self.rows)
         if path is not None:
             write_atomic(path, text.encode("utf-8", "backslashreplace"))
         return text
@@ -345,6 +343,18 @@ def _parse(text: str | bytes, where: str) -> Any:
         return json.loads(text, parse_float=number, parse_constant=number, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{where} is not valid JSON: {error}") from error
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    r"""Rows as CSV, with a column for every field that some row has.
+
+    >>> csv_text([{"site": "embed", "auc": 0.5}, {"site": "z.0.h1, z.0.h2"}])
+    'site,auc\nembed,0.5\n"z.0.h1, z.0.h2",\n'
+    """
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    lines = [columns, *([row.get(name) for name in columns] for row in rows)]
+    # A lone missing value is quoted, as readers skip empty lines.
+    return "".join((",".join(map(_csv_cell, line)) or '""') + "\n" for line in lines)
 
 
 def _csv_cell(value: Any) -> str:

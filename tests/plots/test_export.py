@@ -65,7 +65,7 @@ def test_a_missing_chrome_is_said_plainly(tmp_path, monkeypatch, error):
 
 @pytest.mark.parametrize("name", ["figure", "figure.jpg", "figure.svg.gz"])
 def test_unknown_suffixes_are_named(tmp_path, name):
-    with pytest.raises(ReportError, match=r"write \.svg, \.pdf, \.png or \.html"):
+    with pytest.raises(ReportError, match=r"write \.svg, \.pdf, \.png, \.html or \.csv"):
         export(CORE, tmp_path / name)
 
 
