@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .attention import attention_report
     from .attribution import attribute
     from .circuit import Circuit
     from .complete import completeness
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .load import load_pairs
     from .minimal import minimality
+    from .occlusion import token_attribution
     from .optimal import fit_optimal
     from .pairs import Pairs
     from .patching import exact
@@ -46,6 +48,7 @@ _HOME = {
     "NodeScores": "scores",
     "Pairs": "pairs",
     "PathEffects": "paths",
+    "attention_report": "attention",
     "attribute": "attribution",
     "circuit_study": "study",
     "completeness": "complete",
@@ -60,6 +63,7 @@ _HOME = {
     "run_circuits": "execute",
     "save_graphml": "export",
     "save_mib": "export",
+    "token_attribution": "occlusion",
     "top_edges": "select",
     "verify": "verification",
 }
@@ -73,6 +77,7 @@ __all__ = [
     "NodeScores",
     "Pairs",
     "PathEffects",
+    "attention_report",
     "attribute",
     "circuit_study",
     "completeness",
@@ -87,6 +92,7 @@ __all__ = [
     "run_circuits",
     "save_graphml",
     "save_mib",
+    "token_attribution",
     "top_edges",
     "verify",
 ]

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .ablation import heads_against_random
+    from .against import against
+    from .attention import attention_patterns, heads_by_place
     from .beliefs import beliefs_by_depth, effects_by_depth
+    from .boundary import boundary_by_depth
     from .circuit import circuit_graph
     from .cliff import refusal_trajectory
     from .erasure import erasure_verdicts
     from .export import export
     from .faithfulness import estimates_against_exact, faithfulness_curve
+    from .forest import forest
     from .gallery import figure, figures
     from .gap import gap_by_depth
     from .guard import guard_roc
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from .inversion import dissociation, steered_answers
     from .layers import accuracy_by_layer
     from .maps import belief_map, beliefs_by_category
+    from .positions import accuracy_by_position
     from .project_out import project_out_by_depth
     from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
     from .raster import Image, image
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from .steering import steering_dose_response
     from .tables import Table, table
     from .themes import Theme, get_theme
+    from .tokens import token_strip
     from .training import recall_over_training
     from .transfer import transfer_by_depth
 
@@ -44,11 +50,15 @@ _HOME = {
     "Table": "tables",
     "Theme": "themes",
     "accuracy_by_layer": "layers",
+    "accuracy_by_position": "positions",
+    "against": "against",
+    "attention_patterns": "attention",
     "belief_map": "maps",
     "beliefs_by_category": "maps",
     "beliefs_by_checkpoint": "quadrants",
     "beliefs_by_depth": "beliefs",
     "beliefs_by_quadrant": "quadrants",
+    "boundary_by_depth": "boundary",
     "candidate_grid": "selection",
     "circuit_graph": "circuit",
     "dissociation": "inversion",
@@ -62,11 +72,13 @@ _HOME = {
     "faithfulness_curve": "faithfulness",
     "figure": "gallery",
     "figures": "gallery",
+    "forest": "forest",
     "gap_by_depth": "gap",
     "get_theme": "themes",
     "guard_roc": "guard",
     "head_grid": "heads",
     "heads_against_random": "ablation",
+    "heads_by_place": "attention",
     "image": "raster",
     "judged_direction": "selection",
     "likeness_against_loss": "spread",
@@ -78,6 +90,7 @@ _HOME = {
     "steered_answers": "inversion",
     "steering_dose_response": "steering",
     "table": "tables",
+    "token_strip": "tokens",
     "transfer_by_depth": "transfer",
     "write_html": "html",
 }
@@ -87,11 +100,15 @@ __all__ = [
     "Table",
     "Theme",
     "accuracy_by_layer",
+    "accuracy_by_position",
+    "against",
+    "attention_patterns",
     "belief_map",
     "beliefs_by_category",
     "beliefs_by_checkpoint",
     "beliefs_by_depth",
     "beliefs_by_quadrant",
+    "boundary_by_depth",
     "candidate_grid",
     "circuit_graph",
     "dissociation",
@@ -105,11 +122,13 @@ __all__ = [
     "faithfulness_curve",
     "figure",
     "figures",
+    "forest",
     "gap_by_depth",
     "get_theme",
     "guard_roc",
     "head_grid",
     "heads_against_random",
+    "heads_by_place",
     "image",
     "judged_direction",
     "likeness_against_loss",
@@ -121,6 +140,7 @@ __all__ = [
     "steered_answers",
     "steering_dose_response",
     "table",
+    "token_strip",
     "transfer_by_depth",
     "write_html",
 ]

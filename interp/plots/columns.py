@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from . import circuit_columns
+from . import circuit_columns, list_columns
 
 # What each kind shows first; everything else stays in the full table and in the CSV.
 KEY_COLUMNS = {
     **circuit_columns.KEY_COLUMNS,
+    **list_columns.KEY_COLUMNS,
     "probe": ("site", "mark", "auc", "acc", "untrained_auc", "null_auc_hi", "p_max", "n", "n_groups"),
     "direction": (
         "site",
@@ -338,6 +339,7 @@ HEADINGS |= {
 # In some kinds a column means something else than its usual heading says.
 _HEADINGS_OF = {
     **circuit_columns.HEADINGS,
+    **list_columns.HEADINGS,
     "erasure": {"nested_auc": "Nested AUC"},
     "direction": {
         "gap": "Distance of means",

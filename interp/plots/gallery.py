@@ -21,6 +21,7 @@ from .heads import head_grid
 from .inversion import dissociation, steered_answers
 from .layers import METRICS, accuracy_by_layer
 from .lens import lens_by_depth, lens_tokens
+from .lists import LISTS, WITHOUT
 from .maps import belief_map, beliefs_by_category
 from .project_out import project_out_by_depth
 from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
@@ -202,6 +203,12 @@ def _verification(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Estimated and exact", estimates_against_exact(report, theme=theme))
 
 
+def _listed(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    for name, draw, there in LISTS[report.kind]:
+        if there(report):
+            yield Picture(name, draw(report, theme=theme))
+
+
 # Kind of report -> its figures, the main one first.
 FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "probe": _probe,
@@ -242,6 +249,7 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "retrieval-masks": _masked,
     "conflict-heads": _conflict_heads,
     "conflict-pruned": _pruned,
+    **dict.fromkeys(LISTS, _listed),
 }
 
 
@@ -252,7 +260,9 @@ def pictures(report: Report, theme: str | Theme = "screen") -> list[Picture]:
         ReportError: reports of this kind have no figure, or this one lacks the columns that it needs.
     """
     if report.kind not in FIGURES:
-        raise ReportError(f"reports of kind {report.kind!r} have no figure; kinds with one are: {', '.join(FIGURES)}")
+        why = f" ({WITHOUT[report.kind]})" if report.kind in WITHOUT else ""
+        kinds = ", ".join(FIGURES)
+        raise ReportError(f"reports of kind {report.kind!r} have no figure{why}; kinds with one are: {kinds}")
     drawn = list(FIGURES[report.kind](report, theme))
     if not drawn:
         raise ReportError(f"this {report.kind!r} report has none of the columns that its figures show")

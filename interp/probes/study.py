@@ -165,11 +165,11 @@ def read_sites(
     chosen, labels, positions, notes = _select(prompts, at)
     require_classes(labels)
     seen = visible_tokens(chosen.tokens, positions)
-    groups, repeats, more = _groups(chosen, seen, shared)
+    groups, repeats, more = groups_of_inputs(chosen, seen, shared)
     fit = scorer(chosen)
     settings: dict[str, Any] = {"C": C, "bootstrap": bootstrap, "level": level, "seed": seed, "progress": progress}
     acts = capture(model, chosen, sites, at=at, progress=progress, command=command)
-    features = _features(acts, len(chosen))
+    features = features_of(acts, len(chosen))
     trained = cross_validate(
         features,
         labels,
@@ -185,7 +185,7 @@ def read_sites(
     control = None
     if untrained:
         fresh = capture(model.untrained(seed), chosen, list(acts.sites), at=at, progress=progress)
-        made = _features(fresh, len(chosen))
+        made = features_of(fresh, len(chosen))
         control = cross_validate(made, labels, groups, nested=trained.nested is not None, scorer=fit, **settings)
     simple = {"bow": token_counts(seen), "last_token": last_token(seen)}
     baselines = {
@@ -193,8 +193,8 @@ def read_sites(
     }
     rivals = _rivals(trained, control, baselines, bootstrap, level, seed)
     return Reading(
-        chosen, features, trained, control, baselines, rivals, _rows(trained, control, at, bootstrap, level, seed),
-        _meta(trained, baselines, rivals, level),
+        chosen, features, trained, control, baselines, rivals, cell_rows(trained, control, at, bootstrap, level, seed),
+        {**grid_meta(trained, level), **_rival_meta(baselines, rivals)},
         [*notes, *more, *warnings_of(trained, rivals, repeats, chosen.groups is None)],
         acts.provenance.replace(seed=seed, command=command),
     )  # fmt: skip
@@ -216,7 +216,7 @@ def _select(prompts: PromptSet, at: str) -> tuple[PromptSet, np.ndarray, np.ndar
     return chosen, prompts.labels[there], chosen.marks[at], [note]
 
 
-def _groups(prompts: PromptSet, seen: list[np.ndarray], shared: str) -> tuple[np.ndarray, int, list[str]]:
+def groups_of_inputs(prompts: PromptSet, seen: list[np.ndarray], shared: str) -> tuple[np.ndarray, int, list[str]]:
     """The group of each prompt, how many prompts repeat one of their group, and a note on inputs that groups share."""
     keys = [t.astype(np.int64).tobytes() for t in seen]
     if prompts.groups is None:
@@ -232,7 +232,7 @@ def _groups(prompts: PromptSet, seen: list[np.ndarray], shared: str) -> tuple[np
     return groups, repeats, [note] if pairs else []
 
 
-def _features(acts: Any, n: int) -> dict[Site, Tensor]:
+def features_of(acts: Any, n: int) -> dict[Site, Tensor]:
     """Rows in the order of the prompts."""
     order = np.argsort(acts.index.example, kind="stable")
     if not np.array_equal(acts.index.example[order], np.arange(n)):
@@ -259,9 +259,10 @@ def _only(i: Any) -> Any:
     return pick(i, 0)
 
 
-def _rows(
+def cell_rows(
     trained: CVResult, control: CVResult | None, at: str, bootstrap: int, level: float, seed: int
 ) -> list[dict[str, Any]]:
+    """A row for each site: AUC and accuracy with intervals, the null, the untrained twin and the gain over it."""
     gain = paired_difference(trained, control, bootstrap=bootstrap, level=level, seed=seed) if control else None
     rows = []
     for k, site in enumerate(trained.sites):
@@ -284,7 +285,8 @@ def _triple(name: str, i: Any, k: int) -> dict[str, float]:
     return {name: float(i.estimate[k]), f"{name}_lo": float(i.low[k]), f"{name}_hi": float(i.high[k])}
 
 
-def _meta(trained: CVResult, baselines: dict[str, CVResult], rivals: dict[str, Rival], level: float) -> dict[str, Any]:
+def grid_meta(trained: CVResult, level: float) -> dict[str, Any]:
+    """What belongs to all sites together: the best, the choice made inside the folds, the null of the best."""
     share, drawn, quoted = float(trained.truth.mean()), trained.permutations, worth(trained)
     size = math.floor(math.log10(drawn.attainable))
     arrangements = drawn.attainable if size < 12 else f"about 10^{size}"
@@ -301,6 +303,11 @@ def _meta(trained: CVResult, baselines: dict[str, CVResult], rivals: dict[str, R
     if len(trained.null):
         meta |= {"null_max_auc_95": trained.null_max()}
         meta |= {"null_max_acc_95": float(np.quantile(trained.null_accuracy.max(1), 0.95))}
+    return meta
+
+
+def _rival_meta(baselines: dict[str, CVResult], rivals: dict[str, Rival]) -> dict[str, Any]:
+    meta: dict[str, Any] = {}
     for name, result in baselines.items():
         meta |= {f"baseline_{name}_auc": float(result.auc.estimate[0])}
         meta |= {f"baseline_{name}_acc": float(result.accuracy.estimate[0])}

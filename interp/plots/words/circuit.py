@@ -6,6 +6,11 @@ from ...report import Report
 from .common import Note, has, interval_note, number_of
 
 CAPTIONS = {
+    "Edge by edge": "What each edge of the circuit costs when it alone is taken out as well.",
+    "Without some edges": "The metric of the circuit and of the whole model when the same edges are taken out of both; "
+    "where the circuit is complete, points lie on the line.",
+    "Beside nulls": "The circuit found on the real pairs, and what the same search finds where there is nothing.",
+    "Pair by pair": "The metric of each pair as it is, and with everything ablated.",
     "Circuit": "What flows goes upwards, from the input to the logits; h is a head, kv the key and value that several "
     "heads share. The wider a line, the more of the metric is lost when it alone is ablated; colours say what it "
     "enters. Dashed lines work against the metric, and the intervals of faint ones cross zero.",

@@ -6,6 +6,8 @@ from ...report import Report
 from .common import Note, has, interval_note, number_of
 
 CAPTIONS = {
+    "Example by example": "Each harmful example: how much it looks like refusing while the model thinks, and at the "
+    "last token. Far below the line is a deep cliff.",
     "Refusal over the thinking": "The refusal score by tokens before the answer, by kind of request; the bracket at "
     "the right is the mean cliff. Each place is the mean over the requests that have a token there.",
     "Heads": "What each head adds to the log odds of a refusal at the last token before the answer, on harmful "

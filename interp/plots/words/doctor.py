@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...report import Report
 from .common import Note, has
 
-CAPTIONS: dict[str, str] = {}
+CAPTIONS = {"Checks": "The largest difference between computations that must agree, for each check."}
 READING = [
     "A pass says that activations of this model, as captured here, are those of the plain model, whatever the "
     "padding, the batch or the cache.",

@@ -9,6 +9,7 @@ from ..tables import p_value
 from .common import Note, has, interval_note, number_of
 
 CAPTIONS = {
+    "Record by record": "Each record: the log probability of its details, and of its least likely tokens.",
     "Recall by dose": "What the model recalls of records by how often each was shown to it, beside their untrained "
     "twins: records of the same kind, which a coin kept out of training. Doses are spaced by rank.",
 }
@@ -64,7 +65,7 @@ _METRICS = (
 def captions(report: Report) -> dict[str, str]:
     """The captions; they speak of twins where there are twins."""
     words = _without_twins(report)
-    return CAPTIONS if words is None else {"Recall by dose": words[0]}
+    return CAPTIONS if words is None else {**CAPTIONS, "Recall by dose": words[0]}
 
 
 def reading(report: Report) -> list[str]:

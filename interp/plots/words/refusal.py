@@ -6,6 +6,7 @@ from ...report import Report
 from .common import Note, has, interval_note
 
 CAPTIONS = {
+    "Refused": "The share of requests of each category that are refused, with its interval.",
     "Belief map": "Each point is a request that fitted nothing. Across: nearer to refused harmful or to accepted "
     "harmless requests at the end of the instruction. Up: the same at the end of the prompt.",
     "Beliefs by category": "Means over the requests of each category.",

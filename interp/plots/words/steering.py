@@ -15,10 +15,12 @@ _DOSE = (
 )
 _DOTS = "Each dot is one model run under edits: what was asked for, and below it the controls."
 
+_GATE = "The share of prompts for which the condition lets the edit act, where its threshold was set and elsewhere."
+
 
 def captions(report: Report) -> dict[str, str]:
     """The lines under the figures."""
-    return {"Dose and response": _DOSE, "Beside controls": _DOTS}
+    return {"Dose and response": _DOSE, "Beside controls": _DOTS, "Where the gate opens": _GATE}
 
 
 def reading(report: Report) -> list[str]:

@@ -1,0 +1,157 @@
+"""Measure again what the pictures of this folder show: ``python docs/img/measure.py WORK [NAME ...]``.
+
+Every command runs in the folder WORK on the shipped models and writes to ``WORK/out/NAME``. The reports that have a
+picture are then kept in ``docs/img/reports``, from where ``gallery.py`` draws without any model. About 15 minutes on
+two cores; with names, only those are run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interp import Report, add, capture, load_model, load_prompts, probe, testbeds
+from interp.circuits.attention import attention_report
+from interp.circuits.occlusion import token_attribution
+from interp.directions import diff_means
+from interp.directions.heads import iti
+from interp.probes.grid import probe_grid
+from interp.probes.tokens import token_scores
+from interp.prompts import PromptSet
+from interp.prompts.join import join
+from interp.prompts.post import mark_post
+from interp.safety.boundary.diagnose import boundary
+from interp.safety.side_effects import side_effects
+
+HERE = Path(__file__).parent
+REPORTS = HERE / "reports"
+CHAT = "data/chat --positive data/chat/harmful.jsonl --negative data/chat/harmless.jsonl"
+REQUESTS = (
+    "--harmful data/chat/harmful.jsonl --harmless data/chat/harmless.jsonl --jailbroken data/chat/jailbroken.jsonl"
+)
+# Name -> what is run, without "interp" and "--out out/NAME"; those that need another's files stand behind it.
+COMMANDS = {
+    "probe": "probe data/induction data/induction/prompts.jsonl --label label --group group --limit 240",
+    "demo": "demo",
+    "direction": f"direction {CHAT} --method logistic --mark t_post --group group --limit 100",
+    "selection": f"direction {CHAT} --method select --refusal Sorry Unfortunately",
+    "steering": "steer data/chat data/chat/harmless.jsonl --direction out/selection/direction.safetensors "
+    "--refusal Sorry Unfortunately --at t_post --neutral data/chat/neutral.jsonl --limit 48 --coeff 0 0.5 1 2 4 "
+    "--gate out/direction/directions/resid_post.3.safetensors --gate-calibrate data/chat/harmful.jsonl "
+    "data/chat/harmless.jsonl --gate-label harmful",
+    "ablation": "ablate data/chat data/chat/harmful.jsonl --direction out/selection/direction.safetensors "
+    "--refusal Sorry Unfortunately --neutral data/chat/neutral.jsonl --limit 48",
+    "refusal": f"refusal data/chat {REQUESTS} --overrefused data/chat/overrefused.jsonl --question "
+    "'would this cause harm ?' --compare data/chat/tuned --limit 64",
+    "cliff": "cliff data/chat/think data/chat/cliff.jsonl --draws 40",
+    "spread": "spread data/chat data/chat/harmful.jsonl",
+    "circuit": "circuit data/induction data/induction/pairs.jsonl --top 12",
+    "retrieval": "heads data/needle data/needle/haystacks.jsonl --draws 10 --shuffles 100 --limit 60",
+    "conflict": "heads data/conflict data/conflict/conflicts.jsonl --kind conflict --how zero --draws 40",
+    "lens": "lens data/memory data/memory/stories.jsonl --limit 12",
+    "memorisation": "memorisation data/memory data/memory/records.jsonl --never data/memory/never "
+    "--injected data/memory/injected --neutral data/memory/stories.jsonl --permutations 100",
+}
+
+
+def run(name: str, work: Path) -> Path:
+    """Run one command in the folder, as a user would; where its reports are."""
+    out = f"out/{name}"
+    words = ["interp", *shlex.split(COMMANDS[name]), "--out", out]
+    with (work / f"{name}.log").open("w") as log:
+        subprocess.run(words, cwd=work, check=True, stdout=log, stderr=subprocess.STDOUT)
+    return work / out
+
+
+def _requests(model: Any, name: str, part: str, n: int) -> PromptSet:
+    """Plain requests of one file whose last words are the verb, "the" and the object."""
+    found = load_prompts(testbeds.path("chat") / f"{name}.jsonl", model.tokenizer, group="group")
+    keep = [s == part and m == "" for s, m in zip(found.columns["split"], found.columns["modifier"], strict=True)]
+    return found.select(np.flatnonzero(keep)[:n])
+
+
+def _both(model: Any, part: str, n: int) -> PromptSet:
+    """Labels sort so that harmful is the class of positive scores."""
+    files = {"harmful": "harmful", "benign": "harmless"}
+    sets = [_requests(model, name, part, n) for name in files.values()]
+    return join(sets, labels=[label for label in files for _ in range(n)])
+
+
+def grid(about: str) -> list[Report]:
+    """Where harm can be read: by layer and by token, from the verb on."""
+    model = load_model(testbeds.path("chat"))
+    prompts, post = mark_post(_both(model, "train", 60))
+    end = prompts.marks["t_inst"]
+    places = {"verb": end - 3, "the": end - 2, "object": end - 1, "?": end}
+    marked = dataclasses.replace(prompts, marks={**prompts.marks, **places})
+    return [probe_grid(model, marked, at=[*places, *post], permutations=100, command=about)]
+
+
+def tokens(about: str) -> list[Report]:
+    """A probe of harm, fitted at t_inst, read at every token of other requests."""
+    model = load_model(testbeds.path("chat"))
+    fitted = probe(
+        model, _both(model, "train", 60), "resid_post.3", at="t_inst", permutations=19, untrained=False
+    ).probe
+    texts = join([_requests(model, "harmful", "test", 3), _requests(model, "harmless", "test", 1)])
+    others = _requests(model, "harmless", "train", 99).select(range(60, 99))
+    return [token_scores(model, fitted, texts, reference=others, command=about)]
+
+
+def attribution(about: str) -> list[Report]:
+    """What each token of a text adds to the answer of the induction bed."""
+    model = load_model(testbeds.path("induction"))
+    prompts = load_prompts(testbeds.path("induction") / "prompts.jsonl", model.tokenizer, label="label", group="group")
+    return [token_attribution(model, prompts.select(range(0, 12, 2)), "answer", command=about)]
+
+
+def attention(about: str) -> list[Report]:
+    """Where the heads of the induction bed look."""
+    model = load_model(testbeds.path("induction"))
+    prompts = load_prompts(testbeds.path("induction") / "prompts.jsonl", model.tokenizer, label="label", group="group")
+    short = prompts.select(np.flatnonzero(prompts.lengths <= 14)[:40])
+    return [attention_report(model, short, command=about)]
+
+
+def side(about: str) -> list[Report]:
+    """What the refusal direction of the chat bed, added everywhere, does to neutral questions."""
+    model = load_model(testbeds.path("chat"))
+    neutral = load_prompts(testbeds.path("chat") / "neutral.jsonl", model.tokenizer)
+    harmful, harmless = (_requests(model, kind, "train", 60) for kind in ("harmful", "harmless"))
+    rows = [capture(model, one, "resid_post.3", at="t_post") for one in (harmful, harmless)]
+    found = diff_means(*(acts["resid_post.3"].tensor() for acts in rows), site="resid_post.3", mark="t_post",
+                       provenance=rows[0].provenance)  # fmt: skip
+    edits = [add(found.site, found.unit * found.scale)]
+    return [side_effects(model, edits, neutral, command=about)]
+
+
+def heads(about: str) -> list[Report]:
+    """The heads of the chat bed that tell harmful from harmless requests at t_post."""
+    model = load_model(testbeds.path("chat"))
+    found = iti(model, _both(model, "train", 60), at="t_post", top=4, command=about).report
+    return [] if found is None else [found]
+
+
+def edge(about: str) -> list[Report]:
+    """How far apart harmful and harmless requests lie, depth by depth."""
+    model = load_model(testbeds.path("chat"))
+    harmful, harmless = (_requests(model, kind, "train", 60) for kind in ("harmful", "harmless"))
+    return [boundary(model, harmful, harmless, "resid_post", at="t_inst", permutations=199, command=about)]
+
+
+STUDIES = {f.__name__: f for f in (grid, tokens, attribution, attention, side, heads, edge)}
+
+
+if __name__ == "__main__":
+    work = Path(sys.argv[1])
+    for name in sys.argv[2:]:
+        for report in STUDIES[name](f"python docs/img/measure.py WORK {name}"):
+            (work / "out" / name).mkdir(parents=True, exist_ok=True)
+            report.save(work / "out" / name / f"{report.kind}.json")
+            print(repr(report)[:1500])
