@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 a check failed, 2 an error, 130 interrupted."""
-    import tyro
-
     from .. import __version__
     from ..errors import InterpError
     from .commands import COMMANDS
     from .overview import overview
+    from .running import parse, run
 
     args = list(sys.argv[1:] if argv is None else argv)
     if args in (["--version"], ["-V"]):
@@ -25,13 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args in ([], ["--help"], ["-h"]):
             print(overview(COMMANDS))
             sys.exit(0)
-        command = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="interp",
-            args=args,
-            config=(tyro.conf.HelptextFromCommentsOff,),
-        )
-        return command()
+        command = parse(args)
+        return run(command, args)
     except InterpError as error:
         print(f"interp: {type(error).__name__}: {error}", file=sys.stderr)
         return 2

@@ -19,6 +19,8 @@ from .lens import Lens
 from .memorisation import Memorisation
 from .probes import Probe
 from .refusal import Refusal
+from .reports import Diff, Merge
+from .reproduce import Reproduce
 from .spread import Spread
 from .steer import Steer
 from .stores import Capture, Show, Verify
@@ -40,6 +42,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "lens": Lens,
     "heads": Heads,
     "spread": Spread,
+    "report": Merge,
+    "diff": Diff,
+    "reproduce": Reproduce,
     "capture": Capture,
     "verify": Verify,
     "show": Show,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -127,6 +130,20 @@ def run_options() -> Any:
     return field(default_factory=RunOptions)
 
 
+_TYPED: ContextVar[tuple[str, ...] | None] = ContextVar("typed", default=None)
+
+
+@contextmanager
+def typed(args: Sequence[str]) -> Iterator[None]:
+    """Within it these are the words that `command_line` gives back."""
+    token = _TYPED.set(tuple(args))
+    try:
+        yield
+    finally:
+        _TYPED.reset(token)
+
+
 def command_line() -> str:
-    """The command as the user typed it, for the provenance of results."""
-    return shlex.join(["interp", *sys.argv[1:]])
+    """The command as the user typed it, for the provenance of results. Paths in it stay as they were typed."""
+    args = _TYPED.get()
+    return shlex.join(["interp", *(sys.argv[1:] if args is None else args)])

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from .gap import gap_by_depth
     from .guard import guard_roc
     from .heads import head_grid
-    from .html import write_html
+    from .html import write_html, write_studies
     from .inversion import dissociation, steered_answers
     from .layers import accuracy_by_layer
     from .maps import belief_map, beliefs_by_category
+    from .plotted import plotted_rows
     from .positions import accuracy_by_position
     from .project_out import project_out_by_depth
     from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
@@ -82,6 +83,7 @@ _HOME = {
     "image": "raster",
     "judged_direction": "selection",
     "likeness_against_loss": "spread",
+    "plotted_rows": "plotted",
     "project_out_by_depth": "project_out",
     "recall_over_training": "training",
     "refusal_trajectory": "cliff",
@@ -93,6 +95,7 @@ _HOME = {
     "token_strip": "tokens",
     "transfer_by_depth": "transfer",
     "write_html": "html",
+    "write_studies": "html",
 }
 
 __all__ = [
@@ -132,6 +135,7 @@ __all__ = [
     "image",
     "judged_direction",
     "likeness_against_loss",
+    "plotted_rows",
     "project_out_by_depth",
     "recall_over_training",
     "refusal_trajectory",
@@ -143,6 +147,7 @@ __all__ = [
     "token_strip",
     "transfer_by_depth",
     "write_html",
+    "write_studies",
 ]
 
 

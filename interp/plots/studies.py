@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..report import Report
+from .columns import KEY_COLUMNS
+from .gallery import FIGURES
 from .sections import SUMMARIES, Section, section
 from .tables import Table
+from .words import _HOME as _WORDS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -55,6 +58,15 @@ class Study:
             *(f"{label.lower()} {', '.join(map(str, known[label]))}" for label in _ORIGIN if known[label]),
         ]
         return " · ".join(part for part in parts if part)
+
+
+def is_known(kind: str) -> bool:
+    """Whether pages have figures, columns or words for reports of a kind; of others they show the rows.
+
+    >>> is_known("probe"), is_known("my-own")
+    (True, False)
+    """
+    return kind in SUMMARIES or kind in FIGURES or kind in KEY_COLUMNS or kind in _WORDS
 
 
 def study(

@@ -17,7 +17,10 @@ FILE = "inputs.json"
 _FORMAT, _VERSION = "interp.inputs", 1
 LARGEST = 1 << 30  # bytes; of larger files only the size is kept
 # What makes a checkpoint in a directory what it is.
-_CHECKPOINT = ("*.json", "*.safetensors", "*.bin", "*.model", "*.jinja", "*.txt")
+_CHECKPOINT = (
+    "config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "vocab*", "merges.txt",
+    "*.model", "*.jinja", "*.safetensors", "*.safetensors.index.json", "*.bin",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -55,14 +55,15 @@ def load_result(path: str | os.PathLike[str]) -> Result:
         return Result(os.fspath(path), {here.stem: Report.load(here)})
     if not here.exists():
         raise ReportError(f"there is no directory or report at {os.fspath(path)!r}")
-    found = {file.stem: Report.load(file) for file in _reports_in(here)}
+    found = {file.stem: Report.load(file) for file in report_files(here)}
     if not found:
         raise ReportError(_nothing(here))
     names = sorted(found, key=lambda name: (name != SUMMARY, name))
     return Result(os.fspath(path), {name: found[name] for name in names}, Inputs.load(here))
 
 
-def _reports_in(folder: Path) -> list[Path]:
+def report_files(folder: Path) -> list[Path]:
+    """The files of a folder that say that they are reports."""
     mark = f'"{FORMAT}"'.encode()
     try:
         return [file for file in sorted(folder.glob("*.json")) if file.is_file() and mark in file.read_bytes()]
@@ -78,7 +79,7 @@ def _nothing(folder: Path) -> str:
         f'{os.fspath(folder)!r} holds no report: looked for *.json files that say "format": "{FORMAT}", such as '
         f"report.json, and found {shown or 'nothing'}"
     )
-    below = sorted(p.name for p in folder.iterdir() if p.is_dir() and _reports_in(p))
+    below = sorted(p.name for p in folder.iterdir() if p.is_dir() and report_files(p))
     if below:
         text += f"; there are reports in its folder{'s' * (len(below) > 1)} {', '.join(below[:_NAMED])}"
     return f"{text}. Name a directory that a command such as interp probe wrote with --out"

@@ -136,7 +136,9 @@ def test_probe_writes_everything_and_the_probe_refuses_another_model(
     assert "resid_post.1" in printed
     assert printed.rstrip().endswith(str(out / "report.html"))
     files = {p.name for p in out.iterdir()}
-    assert files == {"report.html", "report.json", "report.csv", "figure.svg", "figure.pdf", "probe.safetensors"}
+    assert files == {
+        "report.html", "report.json", "report.csv", "figure.svg", "figure.pdf", "probe.safetensors", "inputs.json",
+    }  # fmt: skip
     report = Report.load(out / "report.json")
     rows = {row["site"]: row for row in report.rows}
     assert rows["resid_post.1"]["auc"] > 0.95 > 0.8 > rows["resid_post.0"]["auc"]

@@ -25,7 +25,10 @@ def test_the_demo_writes_a_page_its_figures_and_every_report(measured, tmp_path,
     assert main(["demo", "--out", str(tmp_path / "new" / "demo")]) == 0
     out = tmp_path / "new" / "demo"
     names = {f"{n}.{end}" for n in ("report", "extraction", *demo.SHOWN) for end in ("json", "csv")}
-    assert {p.name for p in out.iterdir()} == names | {f"{n}.svg" for n in demo.FIGURES} | {"report.html"}
+    assert {p.name for p in out.iterdir()} == names | {f"{n}.svg" for n in demo.FIGURES} | {
+        "report.html",
+        "inputs.json",
+    }
     page = Page((out / "report.html").read_text("utf-8"))
     assert_offline(page)
     for name in demo.SHOWN:
