@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import CircuitError
+from ..run.experts import ExpertValues
 from ..run.nodes import InputValues, NodeValues
 from ..run.tape import Tape
 from .batches import PairBatch, pair_batches
@@ -111,8 +112,10 @@ def make_ablation(
 
 
 def _constant(model: Model, constants: Constants, view: type[NodeValues]) -> Ablation:
-    if view not in (NodeValues, InputValues):
+    if view not in (NodeValues, InputValues, ExpertValues):
         raise CircuitError("optimal constants are those of nodes; neurons have none")
+    if view is not InputValues and bool(constants.graph.experts) != (view is ExpertValues):
+        raise CircuitError("these constants and this graph do not both tell experts apart, or both not")
     values = constants.values[None].to(device=model.device, dtype=model.dtype)
     return Ablation("optimal", values[:, :1] if view is InputValues else values)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from ..errors import CircuitError
-from ..run.nodes import InputValues, NodeValues, ungrouped
+from ..run.nodes import InputValues, NeuronValues, NodeValues, ungrouped
 from ..run.progress import Progress
 from .ablation import check_ablation, make_ablation
 from .batches import pair_batches
@@ -44,6 +44,7 @@ def attribute(
     seed: int = 0,
     by_span: bool = False,
     expand_kv: bool = False,
+    experts: bool = False,
     max_bytes: int | None = None,
     progress: bool | None = None,
 ) -> EdgeScores | NodeScores:
@@ -68,6 +69,7 @@ def attribute(
         replicates: bootstrap replicates over groups of pairs, for confidence intervals and stability; 0 for none.
         by_span: for edges: also tell scores apart by the spans of the pairs, ``[span_src, span_dst, src, dst]``.
         expand_kv: with grouped queries: give every query head a key and a value of its own, as benchmarks have it.
+        experts: in mixtures of experts, for edges and nodes: each expert's weighted output is a source of its own.
         max_bytes: how much memory to use besides the model's weights; planned for, and noted in the result.
 
     Raises:
@@ -86,10 +88,10 @@ def attribute(
     >>> sorted(row["edge"] for row in scores.rows(2))
     ['a1.h0->logits', 'input->a1.h0<v>']
     """
-    kind, how = level_of(level), method_of(method, steps, rule, grad_drop)
+    kind, how = level_of(level, experts), method_of(method, steps, rule, grad_drop)
     pairs.check(model)
     check_ablation(model, pairs, ablation)
-    graph, bound = Graph.of(model, expand_kv=expand_kv), bind(metric, pairs)
+    graph, bound = Graph.of(model, expand_kv=expand_kv, experts=experts), bind(metric, pairs)
     how.check(bound, str(ablation), pairs, by_span)
     if by_span and level != "edge":
         raise CircuitError(f"by_span=True is for edges, not for level {level!r}")
@@ -99,7 +101,7 @@ def attribute(
     fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=kind.view)
     start = (
         fill.first()
-        if kind.view is NodeValues
+        if issubclass(kind.view, NodeValues) and kind.view is not NeuronValues
         else make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=InputValues)
     )
     spans = SpanSums(model, graph, pairs.span_names) if by_span else None

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import CircuitError
+from ..run.experts import ExpertValues, experts
 from ..run.nodes import NodeValues, ungrouped, wiring
 from ..run.tape import Tape
 from .ablation import check_ablation, make_ablation
@@ -59,16 +60,17 @@ def run_circuits(
     check_ablation(model, pairs, ablation)
     if not circuits:
         raise CircuitError("there are no circuits to run")
-    graph, bound = Graph.of(model, expand_kv=circuits[0].graph.expand_kv), bind(metric, pairs)
+    graph, bound = graph_like(model, circuits[0].graph), bind(metric, pairs)
     if any(c.graph != graph for c in circuits):
         raise CircuitError(f"a circuit is of another graph than {model.id!r} has; make it with Graph.of(model)")
     model = ungrouped(model) if graph.expand_kv else model
     plan = plan_circuits(model, graph, pairs, max_bytes)
-    fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs)
+    view = ExpertValues if graph.experts else NodeValues
+    fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=view)
     masks = torch.from_numpy(np.stack([c.mask for c in circuits]))
     found = torch.empty(len(circuits), len(pairs))
     for batch in pair_batches(pairs, plan.pairs):
-        seen, _ = observe(model, batch)
+        seen, _ = observe(model, batch, view)
         ablated = fill.writes(batch, seen.corrupted)
         at_once = max(1, plan.rows // len(batch))
         for start in range(0, len(circuits), at_once):
@@ -86,6 +88,11 @@ def ablated_metric(
     return _Execution(model, graph, batch, ablated, masks).measure(metric, clean, gradients=gradients)
 
 
+def graph_like(model: Model, graph: Graph) -> Graph:
+    """The model's graph with keys, values and experts told apart as in another."""
+    return Graph.of(model, expand_kv=graph.expand_kv, experts=bool(graph.experts))
+
+
 class _Execution:
     """One pass over circuits x pairs rows; nodes' changes are collected as the pass reaches them."""
 
@@ -95,7 +102,7 @@ class _Execution:
     ) -> None:  # fmt: skip
         self._model, self._graph, self._batch, self._ablated = model, graph, batch, ablated
         self._masks = masks.to(ablated)
-        self._wiring = wiring(model)
+        self._wiring, self._mixtures = wiring(model), experts(model) if graph.experts else ()
         n_src, n_pairs, *rest = ablated.shape
         # What each node writes in this run less what it writes ablated, [circuit, src, pair pos d_model].
         self._changes = ablated.new_zeros(len(masks), n_src, n_pairs * rest[0] * rest[1])
@@ -131,13 +138,12 @@ class _Execution:
         return x
 
     def _heads(self, layer: int, z: Tensor) -> Tensor:
-        rows, output = self._graph.sources_of(layer), self._wiring.blocks[layer].output
-        self._note(slice(rows.start, rows.stop - 1), output.writes(z))
+        self._note(self._graph.rows_of("attn", layer), self._wiring.blocks[layer].output.writes(z))
         return z
 
     def _mlp_out(self, layer: int, x: Tensor) -> Tensor:
-        row = self._graph.sources_of(layer).stop - 1
-        self._note(slice(row, row + 1), x[None])
+        mixture = self._mixtures[layer] if self._mixtures else None
+        self._note(self._graph.rows_of("mlp", layer), x[None] if mixture is None else mixture.writes(self._entered))
         return x
 
     def _stream(self, targets: slice) -> Float[Tensor, "target row pos d_model"]:
@@ -154,7 +160,9 @@ class _Execution:
         return heads.permute(1, 2, 0, 3).flatten(-2).to(x)
 
     def _mlp_in(self, layer: int, x: Tensor) -> Tensor:
-        return self._wiring.blocks[layer].mlp.normed(self._stream(self._graph.targets_of(layer, "mlp"))[0]).to(x)
+        stream = self._stream(self._graph.targets_of(layer, "mlp"))[0]
+        self._entered = self._wiring.blocks[layer].mlp.normed(stream).to(x)
+        return self._entered
 
     def _final(self, x: Tensor) -> Tensor:
         last = len(self._graph.targets) - 1
@@ -170,7 +178,7 @@ def _bases(
         stream = stream + ablated[done:reach].sum(0)
         for layer, constant in enumerate(constants):
             # A layer's constant arrives with its heads.
-            if done < graph.sources_of(layer).stop - 1 <= reach:
+            if done < graph.rows_of("attn", layer).stop <= reach:
                 stream = stream + constant
         found[reach], done = stream, reach
     return found

@@ -49,6 +49,8 @@ def to_mib(scores: EdgeScores, circuit: Circuit, *, d_model: int) -> dict[str, A
         raise CircuitError(
             f"{len(missing)} edges have no score, {name} among them; the schema wants one for every edge"
         )
+    if graph.experts:
+        raise CircuitError("experts are told apart, which the schema cannot say; score edges without experts=True")
     if len(set(graph.parallel)) > 1:
         raise CircuitError("some blocks are parallel and some are not, which the schema cannot say")
     on_path = set(circuit.pruned().nodes) | {"logits"}
@@ -150,7 +152,8 @@ def _about(graph: Graph, name: str) -> dict[str, Any]:
     if name == "logits":
         return {"kind": "logits", "layer": graph.n_layers}
     if name.startswith("m"):
-        return {"kind": "mlp", "layer": int(name[1:])}
+        layer, _, expert = name[1:].partition(".")
+        return {"kind": "mlp", "layer": int(layer), **({"expert": expert} if expert else {})}
     layer, _, rest = name[1:].partition(".")
     kind, digits = ("kv", rest[2:]) if rest.startswith("kv") else ("head", rest[1:])
     return {"kind": kind, "layer": int(layer), "head": int(digits)}

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from ..errors import CircuitError
+from ..run.experts import experts as experts_of
 from ..run.nodes import wiring
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ class Graph:
     Sources write into the residual stream: ``input``, each head ``a<layer>.h<head>``, each MLP ``m<layer>``. Targets
     read it: each head's ``<q>``, ``<k>`` and ``<v>``, each MLP, and ``logits``. An edge is ``source->target``. With
     grouped queries the keys and values have one target per KV head, ``a0.kv1<k>``; ``expand_kv`` gives every query
-    head a key and a value of its own, as benchmarks have it. In a parallel block the heads do not reach the MLP.
+    head a key and a value of its own, as benchmarks have it. In a parallel block the heads do not reach the MLP. Where
+    ``experts`` are told apart, a mixture has a source for each, ``m0.e3`` (and ``m0.shared``), and is one target still.
 
     >>> graph = Graph(n_layers=2, n_heads=4, n_kv_heads=4, parallel=(False, False))
     >>> len(graph.sources), len(graph.targets), graph.n_edges
@@ -39,17 +41,20 @@ class Graph:
     n_kv_heads: int
     parallel: tuple[bool, ...]
     expand_kv: bool = False
+    experts: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
-    def of(cls, model: Model, *, expand_kv: bool = False) -> Graph:
+    def of(cls, model: Model, *, expand_kv: bool = False, experts: bool = False) -> Graph:
         """The graph of a model.
 
         Raises:
             ModelError: the model's parts are not joined as its architecture says.
+            CircuitError: ``experts`` of a model without mixtures of experts.
         """
         found, s = wiring(model), model.sizes
         expand = expand_kv and s.n_kv_heads != s.n_heads
-        return cls(s.n_layers, s.n_heads, s.n_kv_heads, tuple(b.parallel for b in found.blocks), expand)
+        mixtures = _mixtures(model) if experts else ()
+        return cls(s.n_layers, s.n_heads, s.n_kv_heads, tuple(b.parallel for b in found.blocks), expand, mixtures)
 
     @property
     def heads(self) -> dict[str, int]:
@@ -61,7 +66,18 @@ class Graph:
     def sources(self) -> tuple[str, ...]:
         """Every node that writes, in the order of a forward pass."""
         layers = range(self.n_layers)
-        return ("input", *(name for i in layers for name in (*_heads(i, self.n_heads), f"m{i}")))
+        return ("input", *(name for i in layers for name in (*_heads(i, self.n_heads), *self.mlps(i))))
+
+    def mlps(self, layer: int) -> tuple[str, ...]:
+        """What writes behind a layer's heads: its MLP, or the experts of its mixture."""
+        own = self.experts[layer] if self.experts else ()
+        return tuple(f"m{layer}.{name}" for name in own) or (f"m{layer}",)
+
+    @cached_property
+    def _starts(self) -> tuple[int, ...]:
+        """Row of each layer's first source, and the number of all."""
+        sizes = [self.n_heads + len(self.mlps(i)) for i in range(self.n_layers)]
+        return tuple(1 + sum(sizes[:i]) for i in range(self.n_layers + 1))
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
@@ -77,9 +93,9 @@ class Graph:
     @cached_property
     def reach(self) -> tuple[int, ...]:
         """For each target, how many of the sources come before it: these, and only these, can reach it."""
-        per_layer, found = self.n_heads + 1, []
+        found: list[int] = []
         for layer in range(self.n_layers):
-            before = 1 + layer * per_layer
+            before = self._starts[layer]
             found += [before] * sum(self.heads.values())
             found.append(before if self.parallel[layer] else before + self.n_heads)
         return (*found, len(self.sources))
@@ -123,13 +139,13 @@ class Graph:
         return len(self.targets) - 1 if part == "logits" else self.targets_of(layer, part).start
 
     def sources_of(self, layer: int) -> slice:
-        """Rows of a layer's heads and, last, its MLP."""
-        start = 1 + layer * (self.n_heads + 1)
-        return slice(start, start + self.n_heads + 1)
+        """Rows of a layer's heads and, last, its MLP (or experts)."""
+        return slice(self._starts[layer], self._starts[layer + 1])
 
     def rows_of(self, part: str, layer: int) -> slice:
         """Rows of what writes at one place: the ``input``, a layer's heads (``attn``), or its ``mlp``."""
-        rows, first = self.sources_of(layer), 1 + layer * (self.n_heads + 1) + self.n_heads
+        rows = self.sources_of(layer)
+        first = rows.start + self.n_heads
         return {"input": slice(0, 1), "attn": slice(rows.start, first), "mlp": slice(first, rows.stop)}[part]
 
     def edge(self, source: int, target: int) -> str:
@@ -174,7 +190,7 @@ class Graph:
         if name == "input":
             return []
         if name.startswith("m"):
-            return [self._columns[name]]
+            return [self._columns[name.split(".")[0]]]
         layer, head = (int(x) for x in name[1:].split(".h"))
         spans = {part: self.targets_of(layer, part) for part in PARTS}
         return [s.start + head * (s.stop - s.start) // self.n_heads for s in spans.values()]
@@ -187,7 +203,19 @@ class Graph:
     def from_dict(cls, data: dict[str, Any]) -> Graph:
         """Back from `to_dict`."""
         fields: dict[str, Any] = {**data, "parallel": tuple(data["parallel"])}
+        fields["experts"] = tuple(tuple(names) for names in data.get("experts", ()))
         return cls(**fields)
+
+
+def _mixtures(model: Model) -> tuple[tuple[str, ...], ...]:
+    """Names of each layer's experts; of none where the MLP is an ordinary one."""
+    found = [
+        () if m is None else (*(f"e{i}" for i in range(m.count)), *(("shared",) if m.shared else ()))
+        for m in experts_of(model)
+    ]
+    if not any(found):
+        raise CircuitError(f"experts=True: {model.id!r} ({model.architecture}) has no mixture of experts")
+    return tuple(found)
 
 
 def _heads(layer: int, n: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import CircuitError
+from ..run.experts import ExpertValues
 from ..run.nodes import (
     NeuronValues,
     NodeValues,
@@ -104,8 +106,7 @@ class Edges(Level):
 
     def stage(self, graph: Graph, layer: int, part: str) -> slice:
         """Heads, or the MLP."""
-        rows = graph.sources_of(layer)
-        return slice(rows.start, rows.stop - 1) if part == "attn" else slice(rows.stop - 1, rows.stop)
+        return graph.rows_of(part, layer)
 
     def meet(
         self, setting: Setting, differences: Differences, slopes: Slopes, sources: slice = slice(None), first: int = 0
@@ -180,12 +181,18 @@ def _layer(name: str) -> int:
 LEVELS: dict[str, Level] = {"edge": Edges(), "node": Nodes(), "neuron": Neurons()}
 
 
-def level_of(name: str) -> Level:
-    """A level by name.
+def level_of(name: str, experts: bool = False) -> Level:
+    """A level by name; ``experts``: of nodes that tell the experts of a mixture apart.
 
     Raises:
-        CircuitError: there is none of this name.
+        CircuitError: there is none of this name, or it has no experts.
     """
     if name not in LEVELS:
         raise CircuitError(f"level={name!r}: one of {', '.join(LEVELS)}")
-    return LEVELS[name]
+    if not experts:
+        return LEVELS[name]
+    if LEVELS[name].view is not NodeValues:
+        raise CircuitError(f"experts=True is for edges and nodes, not for level {name!r}")
+    level = copy(LEVELS[name])
+    level.view = ExpertValues
+    return level

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import CircuitError
-from ..run.nodes import ungrouped, write_taps
+from ..run.experts import ExpertValues
+from ..run.nodes import NodeValues, ungrouped, write_taps
 from ..run.progress import Progress
 from ..run.tape import Tape
 from ..sites import Site
@@ -46,6 +47,7 @@ def exact(
     replicates: int = 200,
     seed: int = 0,
     expand_kv: bool = False,
+    experts: bool = False,
     max_bytes: int | None = None,
     progress: bool | None = None,
 ) -> EdgeScores | NodeScores:
@@ -57,6 +59,7 @@ def exact(
     Args:
         edges: names, or a circuit; every edge of the graph by default. The others' scores are NaN.
         expand_kv: with grouped queries, give every query head a key and a value of its own (a circuit's graph says it).
+        experts: in mixtures of experts, each expert's weighted output is a source of its own.
         level: ``node`` ablates all that a node writes (input, each head, each MLP).
 
     Raises:
@@ -74,18 +77,20 @@ def exact(
     pairs.check(model)
     check_ablation(model, pairs, ablation)
     expand_kv = expand_kv or (isinstance(edges, Circuit) and edges.graph.expand_kv)
-    graph, bound = Graph.of(model, expand_kv=expand_kv), bind(metric, pairs)
+    experts = experts or (isinstance(edges, Circuit) and bool(edges.graph.experts))
+    graph, bound = Graph.of(model, expand_kv=expand_kv, experts=experts), bind(metric, pairs)
+    view = ExpertValues if experts else NodeValues
     if level not in ("edge", "node") or (level == "node" and edges is not None):
         raise CircuitError(f"level={level!r}: 'edge' (all, or those in edges=), or 'node' (all)")
     wanted = _wanted(graph, edges)
     made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
     model = ungrouped(model) if graph.expand_kv else model
     plan = plan_rows(model, graph, pairs, max_bytes)
-    fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs)
+    fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=view)
     outcome = Outcome(graph, pairs, replicates, seed)
     with Progress(len(pairs), "pair", "exact", progress) as bar:
         for batch in pair_batches(pairs, plan.pairs):
-            seen, corrupted = observe(model, batch, reads=Streams.taps(model))
+            seen, corrupted = observe(model, batch, view, reads=Streams.taps(model))
             clean = bound(seen.logits, batch.example, seen.logits).float().cpu()
             delta = seen.differences(fill)(slice(None))
             run = _Run(model, graph, batch, seen, bound, delta, plan.rows)
@@ -148,13 +153,7 @@ class _Run:
         for name, tap in write_taps(self.model).items():
             part, _, number = name.partition(".")
             layer = int(number) if number else 0
-            rows = self.graph.sources_of(layer)
-            own = {
-                "input": slice(0, 1),
-                "attn": slice(rows.start, rows.stop - 1),
-                "mlp": slice(rows.stop - 1, rows.stop),
-            }
-            delta = self.delta[own[part]]
+            delta = self.delta[self.graph.rows_of(part, layer)]
             for start in range(0, len(delta), self.at_once):
                 some = delta[start : start + self.at_once]
                 writes: list[tuple[Tap, Write]] = [(tap, _minus(some.flatten(0, 1)))]
