@@ -26,15 +26,18 @@ if TYPE_CHECKING:
     from .execute import run_circuits
     from .export import save_graphml, save_mib
     from .graph import Graph
+    from .kept import run_kept
     from .load import load_pairs
     from .minimal import minimality
+    from .noderows import node_report
+    from .nodeset import NodeSet
     from .occlusion import token_attribution
     from .optimal import fit_optimal
     from .pairs import Pairs
     from .patching import exact
     from .paths import PathEffects, path_patch
     from .scores import EdgeScores, NodeScores
-    from .select import greedy, top_edges
+    from .select import greedy, top_edges, top_nodes
     from .study import CircuitStudy, circuit_study
     from .verification import verify
 
@@ -46,6 +49,7 @@ _HOME = {
     "EdgeScores": "scores",
     "Graph": "graph",
     "NodeScores": "scores",
+    "NodeSet": "nodeset",
     "Pairs": "pairs",
     "PathEffects": "paths",
     "attention_report": "attention",
@@ -59,12 +63,15 @@ _HOME = {
     "greedy": "select",
     "load_pairs": "load",
     "minimality": "minimal",
+    "node_report": "noderows",
     "path_patch": "paths",
     "run_circuits": "execute",
+    "run_kept": "kept",
     "save_graphml": "export",
     "save_mib": "export",
     "token_attribution": "occlusion",
     "top_edges": "select",
+    "top_nodes": "select",
     "verify": "verification",
 }
 
@@ -75,6 +82,7 @@ __all__ = [
     "EdgeScores",
     "Graph",
     "NodeScores",
+    "NodeSet",
     "Pairs",
     "PathEffects",
     "attention_report",
@@ -88,12 +96,15 @@ __all__ = [
     "greedy",
     "load_pairs",
     "minimality",
+    "node_report",
     "path_patch",
     "run_circuits",
+    "run_kept",
     "save_graphml",
     "save_mib",
     "token_attribution",
     "top_edges",
+    "top_nodes",
     "verify",
 ]
 

@@ -14,11 +14,13 @@ from ..errors import CircuitError
 from ..report import Report
 from ..stats import auc, cluster_bootstrap
 from .circuit import Circuit
-from .execute import run_circuits
+from .constants import AblationLike, same_ablation
+from .kept import run_kept
 from .metrics import METRICS, Metric, bind
+from .nodeset import Kept, places_of, set_of, unit_of
 from .pairs import Pairs
-from .scores import EdgeScores
-from .select import STABLE, greedy, top_edges
+from .scores import EdgeScores, NodeScores
+from .select import STABLE, greedy, top_edges, top_nodes
 
 if TYPE_CHECKING:
     from ..models import Model
@@ -31,13 +33,14 @@ Array = NDArray[Any]
 def evaluate(
     model: Model,
     pairs: Pairs,
-    scores: EdgeScores,
+    scores: EdgeScores | NodeScores,
     metric: Metric | None = None,
     *,
     sizes: Sequence[int] | None = None,
     select: Literal["top", "greedy"] = "top",
     truth: Collection[str] | None = None,
     random: int = 3,
+    ablation: AblationLike | None = None,
     seed: int = 0,
     max_bytes: int | None = None,
 ) -> Report:
@@ -48,12 +51,16 @@ def evaluate(
     others can do C's work (`completeness` looks closer). CPR is the area under the faithfulness curve over the share of
     edges (trapezoids between the sizes measured), CMD the area between the curve and 1.
 
+    Scores of nodes or neurons are judged in the same way: all nodes but the strongest are ablated, wherever they are
+    read; of neurons, ``nothing`` is the model with every MLP neuron ablated and its attention as it is.
+
     Args:
         metric: the scores' own, by name, if left out; a function has to be given again.
-        sizes: numbers of edges; by default the shares of `SHARES`, as in the MIB benchmark.
-        select: `top_edges` or `greedy`.
+        sizes: numbers of edges (nodes, neurons); by default the shares of `SHARES`, as in the MIB benchmark.
+        select: the strongest, or `greedy`, for edges.
         truth: names of the true edges, if known: adds AUROC and AUPRC of the scores.
         random: how many random circuits of each size; their mean and largest faithfulness are in the rows.
+        ablation: the scores' own, if left out; constants of optimal ablation have to be given again.
 
     Returns:
         A report of kind ``circuit``: a row per size with intervals over groups of pairs; ``meta`` has ``cpr``, ``cmd``
@@ -64,22 +71,35 @@ def evaluate(
 
     Source: faithfulness, Wang et al. (arXiv 2211.00593); CPR and CMD, MIB (Mueller et al., arXiv 2504.13151), sec. 3.
     """
-    graph = scores.graph
-    metric = metric_of(scores, metric)
-    sizes = _sizes(graph.n_edges, sizes)
-    choose = {"top": top_edges, "greedy": greedy}.get(select)
-    if choose is None:
-        raise CircuitError(f"select={select!r}: 'top' or 'greedy'")
-    chosen = [choose(scores, n) for n in sizes]
+    metric, unit = metric_of(scores, metric), unit_of(scores)
+    every_one = places_of(scores)
+    total = int(every_one.sum())
+    sizes = _sizes(total, sizes, unit)
+    chosen = [chosen_from(scores, n, select) for n in sizes]
     rng = np.random.default_rng(seed)
-    chance = [_random_circuit(scores, n, rng) for n in sizes for _ in range(random)]
-    ends = [Circuit(graph, graph.legal), Circuit(graph, np.zeros_like(graph.legal))]
+    chance = [_random(scores, n, rng) for n in sizes for _ in range(random)]
+    ends = [set_of(scores, every_one), set_of(scores, np.zeros_like(every_one))]
     every = [*ends, *chosen, *(c.complement() for c in chosen), *chance]
-    ablation = scores.origin.ablation
-    values = run_circuits(model, pairs, every, metric, ablation=ablation, max_bytes=max_bytes)
-    curve = _Curve(values.astype(np.float64), np.array(sizes) / graph.n_edges, len(sizes))
-    curve.check(ablation)
+    ablation = same_ablation(scores.origin.ablation, ablation)
+    values = run_kept(model, pairs, every, metric, ablation=ablation, max_bytes=max_bytes)
+    curve = _Curve(values.astype(np.float64), np.array(sizes) / total, len(sizes))
+    curve.check(ablation, unit)
     return _report(model, pairs, scores, metric, curve, chosen, truth, random, seed, select)
+
+
+def chosen_from(scores: EdgeScores | NodeScores, n: int, select: str = "top") -> Kept:
+    """The ``n`` strongest edges, nodes or neurons, or edges by `greedy`.
+
+    Raises:
+        CircuitError: another ``select``, or ``greedy`` without edges.
+    """
+    if select not in ("top", "greedy"):
+        raise CircuitError(f"select={select!r}: 'top' or 'greedy'")
+    if isinstance(scores, EdgeScores):
+        return greedy(scores, n) if select == "greedy" else top_edges(scores, n)
+    if select == "greedy":
+        raise CircuitError(f"select='greedy' follows edges, and there are none between {scores.level}s; use 'top'")
+    return top_nodes(scores, n)
 
 
 @dataclass(frozen=True)
@@ -90,13 +110,14 @@ class _Curve:
     shares: Float[np.ndarray, " size"]
     n: int
 
-    def check(self, ablation: str) -> None:
+    def check(self, ablation: AblationLike, unit: str) -> None:
         """Raise if there is nothing to keep."""
         clean, nothing = self.values[:2].mean(1)
         if not abs(clean - nothing) > 1e-6 * max(1.0, abs(clean)):
+            why = "look at the pairs" + ", or at the heads, which may do it all" * (unit == "neuron")
             raise CircuitError(
-                f"ablating every edge ({ablation}) leaves the metric where it was, {nothing:.4g}, so that faithfulness "
-                "means nothing; look at the pairs"
+                f"ablating every {unit} ({ablation}) leaves the metric where it was, {nothing:.4g}, so that "
+                f"faithfulness means nothing; {why}"
             )
 
     def statistics(self, weights: Array) -> Array:
@@ -118,7 +139,7 @@ def area(curve: Float[np.ndarray, "*many size"], shares: Float[np.ndarray, " siz
     return np.asarray(((curve[..., 1:] + curve[..., :-1]) / 2 * np.diff(shares)).sum(-1))
 
 
-def metric_of(scores: EdgeScores, metric: Metric | None) -> Metric:
+def metric_of(scores: EdgeScores | NodeScores, metric: Metric | None) -> Metric:
     """The metric given, or the scores' own by name.
 
     Raises:
@@ -131,33 +152,32 @@ def metric_of(scores: EdgeScores, metric: Metric | None) -> Metric:
     return scores.origin.metric
 
 
-def _sizes(n_edges: int, sizes: Sequence[int] | None) -> list[int]:
-    found = [max(1, int(share * n_edges)) for share in SHARES] if sizes is None else list(sizes)
+def _sizes(total: int, sizes: Sequence[int] | None, unit: str) -> list[int]:
+    found = [max(1, int(share * total)) for share in SHARES] if sizes is None else list(sizes)
     found = sorted(set(found))
-    if not found or found[0] < 1 or found[-1] > n_edges:
-        raise CircuitError(f"sizes {found} of circuits in a graph of {n_edges} edges")
+    if not found or found[0] < 1 or found[-1] > total:
+        raise CircuitError(f"sizes {found} of circuits in a graph of {total} {unit}s")
     return found
 
 
-def _random_circuit(scores: EdgeScores, n: int, rng: np.random.Generator) -> Circuit:
-    mask = np.zeros(scores.graph.legal.shape, bool)
-    places = np.argwhere(scores.graph.legal)
-    rows, columns = places[rng.choice(len(places), n, replace=False)].T
-    mask[rows, columns] = True
-    return Circuit(scores.graph, mask, {"select": "random"})
+def _random(scores: EdgeScores | NodeScores, n: int, rng: np.random.Generator) -> Kept:
+    places = np.argwhere(places_of(scores))
+    mask = np.zeros(scores.values.shape, bool)
+    mask[tuple(places[rng.choice(len(places), n, replace=False)].T)] = True
+    return set_of(scores, mask, select="random")
 
 
 def _report(
-    model: Model, pairs: Pairs, scores: EdgeScores, metric: Metric, curve: _Curve, chosen: list[Circuit],
+    model: Model, pairs: Pairs, scores: EdgeScores | NodeScores, metric: Metric, curve: _Curve, chosen: list[Kept],
     truth: Collection[str] | None, random: int, seed: int, select: str,
 ) -> Report:  # fmt: skip
     several = len(np.unique(pairs.groups)) > 1
     found = cluster_bootstrap(curve.statistics, pairs.groups, method="percentile", seed=seed) if several else None
     value = curve.statistics(np.ones((1, len(pairs))))[0]
     lo, hi = (np.full_like(value, np.nan),) * 2 if found is None else (found.low, found.high)
-    n, rows = curve.n, []
+    n, rows, unit = curve.n, [], unit_of(scores)
     for i, circuit in enumerate(chosen):
-        row: dict[str, Any] = {"n_edges": circuit.n_edges, "share": float(curve.shares[i])}
+        row: dict[str, Any] = {f"n_{unit}s": int(circuit.mask.sum()), "share": float(curve.shares[i])}
         for name, at in (("faithfulness", i), ("complement", n + i)):
             row |= {name: value[at], f"{name}_lo": lo[at], f"{name}_hi": hi[at]}
         if random:
@@ -173,9 +193,11 @@ def _report(
     meta: dict[str, Any] = {
         **areas, "clean": clean, "ablated": nothing, "metric": bind(metric, pairs).name, "select": select,
         "method": scores.origin.method, "ablation": scores.origin.ablation, "ranking": scores.ranking,
-        "n_pairs": len(pairs), "n_edges": scores.graph.n_edges, "random_circuits": random,
+        "n_pairs": len(pairs), "unit": unit, f"n_{unit}s": int(places_of(scores).sum()), "random_circuits": random,
     }  # fmt: skip
     if truth is not None:
+        if not isinstance(scores, EdgeScores):
+            raise CircuitError(f"truth= names edges, and these scores are of {unit}s")
         meta |= against_truth(scores, truth)
     return Report(
         kind="circuit",
@@ -219,22 +241,27 @@ def _headline(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
     text = f"CPR {meta['cpr']['value']:.3g}, CMD {meta['cmd']['value']:.3g} over {meta['n_pairs']} pairs"
     if good is None:
         return f"No circuit measured keeps 90 % of the metric; {text}."
-    kept = f"{good['n_edges']} of {meta['n_edges']} edges keep {percent(good['faithfulness'])} of the metric"
+    size = f"n_{meta['unit']}s"
+    kept = f"{good[size]} of {meta[size]} {meta['unit']}s keep {percent(good['faithfulness'])} of the metric"
     return f"{kept} and leave {percent(good['complement'])} without them; {text}."
 
 
-def _warnings(scores: EdgeScores, pairs: Pairs, rows: list[dict[str, Any]]) -> list[str]:
+def _warnings(scores: EdgeScores | NodeScores, pairs: Pairs, rows: list[dict[str, Any]]) -> list[str]:
     found = []
     if scores.provenance.prompts == pairs.clean.hash:
         found.append("The circuits were found on the pairs that they are evaluated on; give other pairs to test them.")
+    unit = unit_of(scores)
+    size = f"n_{unit}s"
     shaky = [r for r in rows if r.get("stability", 1.0) < STABLE and r["share"] < 1]
     if shaky:
-        sizes = ", ".join(str(r["n_edges"]) for r in shaky)
-        found.append(f"On resampled pairs circuits of {sizes} edges share less than {STABLE:.0%} with these (Jaccard).")
+        sizes = ", ".join(str(r[size]) for r in shaky)
+        found.append(
+            f"On resampled pairs circuits of {sizes} {unit}s share less than {STABLE:.0%} with these (Jaccard)."
+        )
     redundant = [r for r in rows if r["faithfulness"] >= 0.9 and r["complement"] > 0.5]
     if redundant:
         found.append(
-            f"The circuit of {redundant[0]['n_edges']} edges is faithful but not complete: "
+            f"The circuit of {redundant[0][size]} {unit}s is faithful but not complete: "
             f"{percent(redundant[0]['complement'])} of the metric is left without it, so it has a backup."
         )
     return found

@@ -13,7 +13,8 @@ from ..errors import CircuitError
 from ..report import write_atomic
 from .circuit import Circuit
 from .graph import PARTS, Graph
-from .scores import EdgeScores
+from .nodeset import NodeSet
+from .scores import EdgeScores, NodeScores
 
 if TYPE_CHECKING:
     from networkx import MultiDiGraph
@@ -49,10 +50,7 @@ def to_mib(scores: EdgeScores, circuit: Circuit, *, d_model: int) -> dict[str, A
         raise CircuitError(
             f"{len(missing)} edges have no score, {name} among them; the schema wants one for every edge"
         )
-    if graph.experts:
-        raise CircuitError("experts are told apart, which the schema cannot say; score edges without experts=True")
-    if len(set(graph.parallel)) > 1:
-        raise CircuitError("some blocks are parallel and some are not, which the schema cannot say")
+    cfg = _config(graph, d_model)
     on_path = set(circuit.pruned().nodes) | {"logits"}
     edges: dict[str, Any] = {}
     for column, target in enumerate(graph.targets):
@@ -62,10 +60,6 @@ def to_mib(scores: EdgeScores, circuit: Circuit, *, d_model: int) -> dict[str, A
             for name in names:
                 edge = {"score": score, "in_graph": bool(circuit.mask[row, column])}
                 edges[f"{graph.sources[row]}->{name}"] = edge
-    cfg = {
-        "n_layers": graph.n_layers, "n_heads": graph.n_heads, "parallel_attn_mlp": graph.parallel[0],
-        "d_model": d_model,
-    }  # fmt: skip
     nodes = {name: {"in_graph": name in on_path} for name in (*graph.sources, "logits")}
     return {"cfg": cfg, "nodes": nodes, "edges": edges}
 
@@ -79,6 +73,27 @@ def save_mib(scores: EdgeScores, circuit: Circuit, path: str | os.PathLike[str],
     """
     text = json.dumps(to_mib(scores, circuit, d_model=d_model), indent=1, allow_nan=False) + "\n"
     return write_atomic(path, text.encode("ascii"))
+
+
+def save_mib_nodes(scores: NodeScores, kept: NodeSet, path: str | os.PathLike[str], *, d_model: int) -> Path:
+    """Write node scores in the MIB benchmark's schema: ``nodes`` with ``in_graph`` and ``score``, no ``edges``.
+
+    The benchmark's own loader takes edges that are not listed as those with a score of zero.
+
+    Raises:
+        CircuitError: scores of neurons (the benchmark's "neurons" are dimensions of what a node writes, which is
+            something else), of another graph, or of a model in which only some blocks are parallel.
+        ReportError: the file cannot be written.
+    """
+    graph = scores.graph
+    if scores.level != "node":
+        raise CircuitError(f"the benchmark's schema has no MLP {scores.level}s; save the scores as safetensors")
+    if graph != kept.graph:
+        raise CircuitError("the nodes are of another graph than the scores")
+    rows = zip(graph.sources, scores.values.tolist(), kept.mask.tolist(), strict=True)
+    nodes = {name: {"in_graph": chosen, "score": score} for name, score, chosen in rows}
+    found = {"cfg": _config(graph, d_model), "nodes": {**nodes, "logits": {"in_graph": True}}, "edges": {}}
+    return write_atomic(path, (json.dumps(found, indent=1, allow_nan=False) + "\n").encode("ascii"))
 
 
 def to_networkx(scores: EdgeScores, circuit: Circuit) -> MultiDiGraph:
@@ -130,6 +145,17 @@ def save_graphml(scores: EdgeScores, circuit: Circuit, path: str | os.PathLike[s
 
     text = "\n".join(generate_graphml(to_networkx(scores, circuit))) + "\n"
     return write_atomic(path, text.encode("utf-8"))
+
+
+def _config(graph: Graph, d_model: int) -> dict[str, Any]:
+    if graph.experts:
+        raise CircuitError("experts are told apart, which the schema cannot say; score edges without experts=True")
+    if len(set(graph.parallel)) > 1:
+        raise CircuitError("some blocks are parallel and some are not, which the schema cannot say")
+    return {
+        "n_layers": graph.n_layers, "n_heads": graph.n_heads, "parallel_attn_mlp": graph.parallel[0],
+        "d_model": d_model,
+    }  # fmt: skip
 
 
 def _check(scores: EdgeScores, circuit: Circuit) -> None:

@@ -22,13 +22,18 @@ from .pairs import Pairs, token_lists
 
 @dataclass(frozen=True)
 class _Layout:
-    """Which fields hold what. ``years`` marks the greater-than task: the answer is every later two-digit year."""
+    """Which fields hold what.
+
+    ``years`` marks the greater-than task: the answer is every later two-digit year. ``words``: answers are bare words,
+    which follow the prompt after a space.
+    """
 
     clean: str
     corrupted: str
     answers: tuple[str, ...]
     wrong: tuple[str, ...]
     years: bool = False
+    words: bool = False
 
 
 _LAYOUTS = (
@@ -36,7 +41,9 @@ _LAYOUTS = (
     _Layout("clean", "corrupted", ("correct_idx",), ("incorrect_idx",)),
     _Layout("clean", "corrupted", ("answers", "answer"), ("wrong_answers", "wrong_answer", "wrong")),
     _Layout("clean", "corrupted", ("label",), (), years=True),
+    _Layout("one_prefix_prefix", "one_prefix_prefix", ("one_prefix_word_good",), ("one_prefix_word_bad",), words=True),
 )
+EACH = "each"  # as a group: every pair by itself
 _GROUP = ("group", "groups")
 
 
@@ -58,7 +65,9 @@ def load_pairs(
     that compare, ``wrong_answer`` or ``wrong_answers``. Answers are texts that follow the prompt, or token ids.
     ``clean_spans`` and ``corrupted_spans`` may name spans: a substring or a ``[start, stop]`` range each (characters
     of a text, tokens of a list). EAP-IG's files (``correct_idx``, or a two-digit ``label`` that later years answer) and
-    feature-circuits' (``clean_prefix``, ``patch_prefix``, ``clean_answer``, ``patch_answer``) are known.
+    feature-circuits' (``clean_prefix``, ``patch_prefix``, ``clean_answer``, ``patch_answer``) are known, and BLiMP's
+    one-prefix paradigms (``one_prefix_prefix``, ``one_prefix_word_good``, ``one_prefix_word_bad``), which have no
+    corrupted prompts: the clean ones stand in for them, which suits ablations that need none.
 
     Args:
         corrupted: another field that holds the corrupted prompt.
@@ -68,7 +77,8 @@ def load_pairs(
             whose answers are not one token each (or, with ``first``, are not told apart by one).
         align: for pairs without spans: what both prompts begin and end with alike is matched token by token, and what
             lies between is one span, ``differs``, so that lengths may differ.
-        group: the field whose value pairs that are not independent share.
+        group: the field whose value pairs that are not independent share; ``each`` makes every pair a group of its own.
+            By default a field ``group``; where there is none, texts whose prompts differ in the same words are one.
 
     Raises:
         TokenizerMissingError: texts, but no tokenizer.
@@ -84,6 +94,8 @@ def load_pairs(
     sides = [[row[field] for row in table.rows] for field in (layout.clean, layout.corrupted)]
     ids = [str(row.get("id", i)) for i, row in enumerate(table.rows)]
     groups = _groups(table.columns, table.rows, group)
+    if groups is None and group != EACH and isinstance(sides[0][0], str):
+        groups = [_differing(*both) for both in zip(*sides, strict=True)]
     spans = [[row.get(f"{side}_spans") or {} for row in table.rows] for side in ("clean", "corrupted")]
     if isinstance(sides[0][0], str):
         if tokenizer is None:
@@ -110,6 +122,9 @@ def load_pairs(
                 ranges[0][i], ranges[1][i] = _difference(encoded[0][i].tokens, encoded[1][i].tokens)
     names = tuple(dict.fromkeys(name for one in ranges[0] for name in one))
     keep, notes = _usable(found, encoded, names, unusable, table.name)
+    notes += _about_groups(groups, keep, group, table.columns)
+    if layout.corrupted == layout.clean:
+        notes = (*notes, "no corrupted prompts: the clean ones stand in")
     if answers == "first":
         notes = (*notes, "answers by their first token that differs")
     kept = [answer for i in keep if (answer := found[i]) is not None]
@@ -128,12 +143,19 @@ def _layout(columns: list[str], name: str, corrupted: str | None) -> _Layout:
         side = corrupted or layout.corrupted
         if {layout.clean, side} <= set(columns) and any(a in columns for a in layout.answers):
             return replace(layout, corrupted=side)
+    if {"sentence_good", "sentence_bad"} <= set(columns):
+        raise CircuitError(
+            f"{name} has whole sentences, good and bad, and no prompt that two words can follow; of BLiMP, paradigms "
+            "of the one-prefix method can be used"
+        )
     raise CircuitError(
         f"{name} has the fields {', '.join(columns)}; pairs need 'clean', 'corrupted' and 'answer' (or 'answers')"
     )
 
 
 def _groups(columns: list[str], rows: list[dict[str, Any]], group: str | None) -> list[str] | None:
+    if group == EACH:
+        return None
     field = group or next((g for g in _GROUP if g in columns), None)
     if field is None:
         return None
@@ -142,10 +164,25 @@ def _groups(columns: list[str], rows: list[dict[str, Any]], group: str | None) -
     return [str(row[field]) for row in rows]
 
 
+def _differing(clean: str, corrupted: str) -> str:
+    """The words that only one of two prompts has; the prompt itself where there are none."""
+    return " ".join(sorted(set(clean.split()) ^ set(corrupted.split()))) or clean
+
+
+def _about_groups(groups: list[str] | None, keep: list[int], group: str | None, columns: list[str]) -> tuple[str, ...]:
+    """A note on groups that were found in the words, if they join any pairs."""
+    if groups is None or group is not None or any(g in columns for g in _GROUP):
+        return ()
+    n = len({groups[i] for i in keep})
+    return () if n == len(keep) else (f"{n} group{'s' * (n != 1)} by the words in which prompts differ",)
+
+
 def _answers(row: Mapping[str, Any], layout: _Layout, text: Any, encoded: Encoded, tokenizer: Any, how: str) -> Answer:
     if layout.years:
         return two_digits(row["label"], tokenizer)
     given = [_listed(row, names) for names in (layout.answers, layout.wrong)]
+    if layout.words:
+        given = [[f" {word}" for word in side] for side in given]
     return answer_tokens(given[0], given[1], text, encoded, tokenizer, how)
 
 

@@ -10,13 +10,12 @@ import numpy as np
 
 from ..errors import CircuitError
 from ..report import Report
-from .attribution import attribute
-from .circuit import Circuit
-from .evaluation import evaluate
+from .attribution import Level, attribute
+from .evaluation import chosen_from, evaluate
 from .metrics import Metric
+from .nodeset import Kept, places_of
 from .pairs import Pairs
-from .scores import EdgeScores
-from .select import greedy, top_edges
+from .scores import EdgeScores, NodeScores
 from .task import do_task
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 class Search:
     """How a circuit is looked for and judged: what the real search and those of the nulls share."""
 
+    level: Level
     metric: Metric
     method: str
     ablation: str
@@ -37,24 +37,25 @@ class Search:
     sizes: tuple[int, ...]
     replicates: int
     seed: int
+    expand_kv: bool
     max_bytes: int | None
     progress: bool | None
 
-    def scores(self, model: Model, pairs: Pairs, by_span: bool = False) -> EdgeScores:
-        """Scores of every edge on these pairs."""
+    def scores(self, model: Model, pairs: Pairs, by_span: bool = False) -> EdgeScores | NodeScores:
+        """Scores of every edge (node, neuron) on these pairs."""
         found = attribute(
-            model, pairs, self.metric, method=self.method, ablation=self.ablation, steps=self.steps,
-            ranking=self.ranking, replicates=self.replicates, seed=self.seed, by_span=by_span,
-            max_bytes=self.max_bytes, progress=self.progress,
+            model, pairs, self.metric, level=self.level, expand_kv=self.expand_kv, method=self.method,
+            ablation=self.ablation, steps=self.steps, ranking=self.ranking, replicates=self.replicates, seed=self.seed,
+            by_span=by_span, max_bytes=self.max_bytes, progress=self.progress,
         )  # fmt: skip
-        assert isinstance(found, EdgeScores)
+        assert isinstance(found, (EdgeScores, NodeScores))
         return found
 
-    def circuit(self, scores: EdgeScores) -> Circuit:
+    def circuit(self, scores: EdgeScores | NodeScores) -> Kept:
         """The circuit that scores give."""
-        return {"top": top_edges, "greedy": greedy}[self.select](scores, self.n)
+        return chosen_from(scores, self.n, self.select)
 
-    def curve(self, model: Model, pairs: Pairs, scores: EdgeScores, random: int = 0) -> Report:
+    def curve(self, model: Model, pairs: Pairs, scores: EdgeScores | NodeScores, random: int = 0) -> Report:
         """What circuits of growing size keep."""
         return evaluate(
             model, pairs, scores, self.metric, sizes=self.sizes, select=self.select, random=random, seed=self.seed,
@@ -91,8 +92,8 @@ def shuffle_partners(pairs: Pairs, seed: int = 0) -> Pairs:
 
 
 def null_report(
-    model: Model, search: Search, found: tuple[Pairs, Pairs], all_pairs: Pairs, scores: EdgeScores, curve: Report,
-    *, shuffles: int, untrained: bool, accuracy: float,
+    model: Model, search: Search, found: tuple[Pairs, Pairs], all_pairs: Pairs, scores: EdgeScores | NodeScores,
+    curve: Report, *, shuffles: int, untrained: bool, accuracy: float,
 ) -> Report:  # fmt: skip
     """The same search where there is nothing to find, each judged as the real one is: in the model, on its pairs.
 
@@ -135,12 +136,17 @@ def null_report(
         rows=rows,
         provenance=model.provenance(prompts=judged.clean.hash, seed=search.seed),
         warnings=warnings,
-        meta={"n_edges": search.n, "metric": curve.meta["metric"], "shuffles": shuffles},
+        meta={
+            f"n_{search.level}s": search.n,
+            "unit": search.level,
+            "metric": curve.meta["metric"],
+            "shuffles": shuffles,
+        },
     )
 
 
 def _row(
-    name: str, scores: EdgeScores, circuit: Circuit, real: Circuit, curve: Report, n: int, accuracy: float
+    name: str, scores: EdgeScores | NodeScores, circuit: Kept, real: Kept, curve: Report, n: int, accuracy: float
 ) -> dict[str, Any]:
     both, either = (circuit.mask & real.mask).sum(), (circuit.mask | real.mask).sum()
     origin = scores.origin
@@ -152,23 +158,24 @@ def _row(
     }  # fmt: skip
 
 
-def _random_row(curve: Report, n: int, scores: EdgeScores, real: Circuit) -> dict[str, Any]:
+def _random_row(curve: Report, n: int, scores: EdgeScores | NodeScores, real: Kept) -> dict[str, Any]:
     row = at_size(curve, n)
-    share = real.n_edges / scores.graph.n_edges
+    share = float(real.mask.sum() / places_of(scores).sum())
     return {
-        "search": "random edges", "faithfulness": row.get("random"), "cpr": None, "cmd": None,
+        "search": f"random {curve.meta['unit']}s", "faithfulness": row.get("random"), "cpr": None, "cmd": None,
         "jaccard": share / (2 - share),
     }  # fmt: skip
 
 
 def at_size(curve: Report, n: int) -> Any:
     """The row of a faithfulness curve that has so many edges; of a smaller circuit, where ``greedy`` found no more."""
-    return max((row for row in curve.rows if row["n_edges"] <= n), key=lambda row: row["n_edges"])
+    size = f"n_{curve.meta['unit']}s"
+    return max((row for row in curve.rows if row[size] <= n), key=lambda row: row[size])
 
 
 def _headline(rows: Sequence[dict[str, Any]]) -> str:
     parts = []
-    for name in ("shuffled partners", "untrained copy", "random edges"):
+    for name in dict.fromkeys(row["search"] for row in rows[1:]):
         kept = [row["faithfulness"] for row in rows if row["search"] == name and row["faithfulness"] is not None]
         if kept:
             parts.append(f"{name} {100 * float(np.mean(kept)):.0f} %")

@@ -75,7 +75,8 @@ class Outcome:
         shape = (len(self._graph.sources),) if level == "node" else (self._graph.n_layers, -1)
         ends = self._totals.interval()
         lo, hi = (None, None) if ends is None else (e.reshape(shape) for e in ends)
-        return NodeScores(self._graph, level, self._totals.mean.reshape(shape), origin, made, ranking, lo, hi)
+        values = self._totals.mean.reshape(shape)
+        return NodeScores(self._graph, level, values, origin, made, ranking, lo, hi, self._totals.draws)
 
 
 def _spread(graph: Graph, where: np.ndarray, flat: np.ndarray) -> np.ndarray:

@@ -153,8 +153,9 @@ class EdgeScores:
 class NodeScores:
     """One score per node that writes (``level="node"``), or per MLP neuron (``level="neuron"``).
 
-    ``values`` is ``[src]`` in the order of ``graph.sources``, or ``[layer, neuron]``. A node's score is the sum of the
-    scores of the edges that leave it, wherever scores are linear in the node's change.
+    ``values`` is ``[src]`` in the order of ``graph.sources``, or ``[layer, neuron]``; NaN where none was measured. A
+    node's score is the sum of the scores of the edges that leave it, wherever scores are linear in the node's change.
+    ``draws`` are bootstrap replicates of the scores, flat.
     """
 
     graph: Graph
@@ -165,19 +166,43 @@ class NodeScores:
     ranking: Ranking = "absolute"
     lo: Float[np.ndarray, "*node"] | None = None
     hi: Float[np.ndarray, "*node"] | None = None
+    draws: Float[np.ndarray, "replicate _"] | None = None
+
+    @property
+    def strength(self) -> Float[np.ndarray, "*node"]:
+        """What nodes are ranked by; minus infinity where there is no score."""
+        found = np.abs(self.values) if self.ranking == "absolute" else self.values
+        return np.where(np.isnan(found), -np.inf, found)
+
+    def order(self, n: int | None = None) -> list[tuple[int, ...]]:
+        """Places of the ``n`` strongest, the strongest first; ties in the order of a forward pass."""
+        flat = self.strength.ravel()
+        count = int(np.isfinite(flat).sum())
+        chosen = np.argsort(-flat, kind="stable")[: count if n is None else min(n, count)]
+        return [tuple(int(i) for i in np.unravel_index(int(at), self.values.shape)) for at in chosen]
+
+    def place(self, node: str) -> tuple[int, ...]:
+        """The place of one node or neuron in ``values``, from its name.
+
+        Raises:
+            CircuitError: there is none of this name.
+        """
+        if self.level == "node" and node in self.graph.sources:
+            return (self.graph.sources.index(node),)
+        layer, dot, neuron = node.removeprefix("m").partition(".n")
+        if self.level == "neuron" and node.startswith("m") and dot and layer.isdigit() and neuron.isdigit():
+            found = (int(layer), int(neuron))
+            if all(i < n for i, n in zip(found, self.values.shape, strict=True)):
+                return found
+        raise CircuitError(f"{node!r} is no {self.level} of these scores; they look like {self.name((0, 0))!r}")
 
     def name(self, place: tuple[int, ...]) -> str:
         """The name of a node, ``a1.h0``, or a neuron, ``m1.n37``."""
-        return self.graph.sources[place[0]] if self.level == "node" else f"m{place[0]}.n{place[1]}"
+        return node_name(self.graph, self.level, place)
 
     def __getitem__(self, node: str) -> float:
         """The score of one node or neuron, by name."""
-        if self.level == "node" and node in self.graph.sources:
-            return float(self.values[self.graph.sources.index(node)])
-        layer, dot, neuron = node.removeprefix("m").partition(".n")
-        if self.level == "neuron" and dot and layer.isdigit() and neuron.isdigit():
-            return float(self.values[int(layer), int(neuron)])
-        raise CircuitError(f"{node!r} is no {self.level} of these scores; they look like {self.name((0, 0))!r}")
+        return float(self.values[self.place(node)])
 
     def __repr__(self) -> str:
         best = ", ".join(f"{r[self.level]} {r['score']:.3g}" for r in self.rows(3))
@@ -186,10 +211,8 @@ class NodeScores:
 
     def rows(self, n: int | None = None) -> list[dict[str, Any]]:
         """The strongest as plain rows, named by the level: ``node`` (or ``neuron``), ``score`` and its interval."""
-        strength = np.abs(self.values) if self.ranking == "absolute" else self.values
         found = []
-        for flat in np.argsort(-strength.ravel(), kind="stable")[:n]:
-            place = tuple(int(i) for i in np.unravel_index(int(flat), self.values.shape))
+        for place in self.order(n):
             entry: dict[str, Any] = {self.level: self.name(place), "score": float(self.values[place])}
             if self.lo is not None and self.hi is not None:
                 entry |= {"score_lo": float(self.lo[place]), "score_hi": float(self.hi[place])}
@@ -202,7 +225,7 @@ class NodeScores:
             "graph": self.graph.to_dict(), "level": self.level, "ranking": self.ranking,
             "origin": _plain(self.origin), "provenance": self.provenance.to_dict(),
         }  # fmt: skip
-        arrays = {k: getattr(self, k) for k in ("values", "lo", "hi")}
+        arrays = {k: getattr(self, k) for k in ("values", "lo", "hi", "draws")}
         return save_artefact(path, "node_scores", _tensors(arrays), fields)
 
     @classmethod
@@ -217,8 +240,13 @@ class NodeScores:
             return cls(
                 Graph.from_dict(fields["graph"]), fields["level"], tensors["values"].numpy(),
                 _origin(fields["origin"]), Provenance.from_dict(fields["provenance"]), fields["ranking"],
-                *_arrays(tensors, "lo", "hi"),
+                *_arrays(tensors, "lo", "hi", "draws"),
             )  # fmt: skip
+
+
+def node_name(graph: Graph, level: str, place: tuple[int, ...]) -> str:
+    """The name of a node (``a1.h0``) or a neuron (``m1.n37``) by its place."""
+    return graph.sources[place[0]] if level == "node" else f"m{place[0]}.n{place[1]}"
 
 
 def _tensors(arrays: dict[str, Array | None]) -> dict[str, torch.Tensor]:

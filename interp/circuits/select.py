@@ -1,4 +1,4 @@
-"""From scores to circuits: the strongest edges, or those that hang together with the logits."""
+"""From scores to circuits: the strongest edges (nodes, neurons), or edges that hang together with the logits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import CircuitError
 from .circuit import Circuit
-from .scores import EdgeScores
+from .nodeset import NodeSet
+from .scores import EdgeScores, NodeScores
 
 STABLE = 0.8  # below this mean Jaccard index a circuit is called unstable
 
@@ -70,10 +71,35 @@ def greedy(scores: EdgeScores, n: int) -> Circuit:
     return Circuit(graph, chosen, about)
 
 
-def _check(scores: EdgeScores, n: int) -> None:
+def top_nodes(scores: NodeScores, n: int) -> NodeSet:
+    """The ``n`` strongest nodes or neurons; ``frequency`` and ``stability`` as for `top_edges`.
+
+    Raises:
+        CircuitError: ``n`` is negative, or more than have a score.
+
+    >>> import interp
+    >>> from interp.circuits.attribution import attribute
+    >>> from interp.circuits.pairs import Pairs
+    >>> model = interp.load_model(interp.testbeds.path("induction"))
+    >>> pairs = Pairs.from_tokens([[5, 9, 7, 8, 5]], [[5, 8, 7, 9, 5]], answers=[[9]], wrong=[[8]])
+    >>> top_nodes(attribute(model, pairs, level="node", replicates=0), 2).names
+    ('input', 'a1.h0')
+    """
+    _check(scores, n)
+    mask = _top(scores.strength.ravel(), n)
+    about = {"n": n, "select": "top", "ranking": scores.ranking, "method": scores.origin.method}
+    found = NodeSet(scores.graph, scores.level, mask.reshape(scores.values.shape), about)
+    if scores.draws is None or not n:
+        return found
+    often, stability = _again(scores.draws, scores.ranking, mask, n)
+    return replace(found, frequency=often.reshape(scores.values.shape), about={**about, "stability": stability})
+
+
+def _check(scores: EdgeScores | NodeScores, n: int) -> None:
     known = int(np.isfinite(scores.strength).sum())
+    unit = scores.level if isinstance(scores, NodeScores) else "edge"
     if not 0 <= n <= known:
-        raise CircuitError(f"a circuit of {n} edges from scores of {known} edges")
+        raise CircuitError(f"a circuit of {n} {unit}s from scores of {known} {unit}s")
 
 
 def _top(strength: np.ndarray, n: int) -> np.ndarray:
@@ -90,10 +116,15 @@ def _with_stability(scores: EdgeScores, mask: np.ndarray, n: int, about: dict) -
     circuit = Circuit(scores.graph, whole, about)
     if scores.draws is None or not n:
         return circuit
-    drawn = np.abs(scores.draws) if scores.ranking == "absolute" else scores.draws
+    often, stability = _again(scores.draws, scores.ranking, mask, n)
+    frequency = np.zeros(whole.shape)
+    frequency[scores.graph.legal] = often
+    return replace(circuit, frequency=frequency, about={**about, "stability": stability})
+
+
+def _again(draws: np.ndarray, ranking: str, mask: np.ndarray, n: int) -> tuple[np.ndarray, float]:
+    """How often the replicates choose each one, and the mean Jaccard index of their choice with this one."""
+    drawn = np.abs(draws) if ranking == "absolute" else draws
     each = _top(np.where(np.isnan(drawn), -np.inf, drawn), n)
     shared = (each & mask).sum(-1)
-    frequency = np.zeros(whole.shape)
-    frequency[scores.graph.legal] = each.mean(0)
-    stability = float((shared / (2 * n - shared)).mean())
-    return replace(circuit, frequency=frequency, about={**about, "stability": stability})
+    return each.mean(0), float((shared / (2 * n - shared)).mean())

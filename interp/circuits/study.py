@@ -13,17 +13,20 @@ import numpy as np
 from ..errors import CircuitError
 from ..report import Report
 from ..run.progress import Progress
+from .attribution import Level
 from .circuit import Circuit
 from .complete import completeness
 from .edgerows import edge_report
 from .evaluation import SHARES
-from .export import save_graphml, save_mib
+from .export import save_graphml, save_mib, save_mib_nodes
 from .graph import Graph
 from .metrics import Metric
 from .minimal import minimality
+from .noderows import node_report
+from .nodeset import Kept, NodeSet
 from .nulls import Search, null_report
 from .pairs import Pairs
-from .scores import EdgeScores, Ranking
+from .scores import EdgeScores, NodeScores, Ranking
 from .studywords import claims, headline
 from .task import do_task
 from .verification import verify
@@ -31,6 +34,7 @@ from .verification import verify
 if TYPE_CHECKING:
     from ..models import Model
 
+DEFAULT = {"edge": 50, "node": 10, "neuron": 50}  # how many are chosen, if nothing else is said
 FEW = 10  # kept pairs; with fewer, a warning
 SPLIT_FROM = 8  # groups; with fewer, nothing is held out
 
@@ -39,13 +43,14 @@ SPLIT_FROM = 8  # groups; with fewer, nothing is held out
 class CircuitStudy:
     """Every report of a study by name, the summary (one row per claim, with its null and verdict), and the circuit.
 
+    A circuit of nodes or neurons is the set that is left when all others are ablated.
     ``found_on`` and ``judged_on`` are the pairs that the circuit was chosen on, and those that it was judged on.
     """
 
     summary: Report
     reports: Mapping[str, Report]
-    scores: EdgeScores
-    circuit: Circuit
+    scores: EdgeScores | NodeScores
+    circuit: Kept
     found_on: Pairs
     judged_on: Pairs
     d_model: int
@@ -56,8 +61,8 @@ class CircuitStudy:
     def save(self, out: str | os.PathLike[str]) -> Path:
         """Write ``report.json`` (the summary), each report as ``NAME.json`` and ``NAME.csv``, and the circuit.
 
-        The circuit is in ``circuit.mib.json`` (the schema of the MIB benchmark) and ``circuit.graphml``, the scores of
-        all edges, their intervals and replicates in ``scores.safetensors``.
+        All scores, their intervals and replicates are in ``scores.safetensors``; a circuit of edges also in
+        ``circuit.mib.json`` (the schema of the MIB benchmark) and ``circuit.graphml``, one of nodes in the former.
 
         Raises:
             ReportError: a file cannot be written.
@@ -69,8 +74,12 @@ class CircuitStudy:
             report.save(folder / f"{name}.json")
             report.to_csv(folder / f"{name}.csv")
         self.scores.save(folder / "scores.safetensors")
-        save_mib(self.scores, self.circuit, folder / "circuit.mib.json", d_model=self.d_model)
-        save_graphml(self.scores, self.circuit, folder / "circuit.graphml")
+        mib = folder / "circuit.mib.json"
+        if isinstance(self.scores, EdgeScores) and isinstance(self.circuit, Circuit):
+            save_mib(self.scores, self.circuit, mib, d_model=self.d_model)
+            save_graphml(self.scores, self.circuit, folder / "circuit.graphml")
+        elif isinstance(self.scores, NodeScores) and isinstance(self.circuit, NodeSet) and self.circuit.level == "node":
+            save_mib_nodes(self.scores, self.circuit, mib, d_model=self.d_model)
         return folder
 
 
@@ -78,13 +87,14 @@ def circuit_study(
     model: Model,
     pairs: Pairs,
     *,
+    level: Level = "edge",
     metric: Metric = "logit_diff",
     method: str = "eap-ig",
     ablation: str = "resample",
     steps: int = 5,
     ranking: Ranking = "absolute",
     select: Literal["top", "greedy"] = "top",
-    top: int = 50,
+    top: int | None = None,
     keep: Literal["solved", "all"] = "solved",
     held_out: bool = True,
     check: int = 20,
@@ -94,6 +104,7 @@ def circuit_study(
     untrained: bool = True,
     replicates: int = 200,
     seed: int = 0,
+    expand_kv: bool = False,
     max_bytes: int | None = None,
     title: str | None = None,
     progress: bool | None = None,
@@ -101,13 +112,15 @@ def circuit_study(
 ) -> CircuitStudy:
     """Find the circuit of a behaviour on one half of the pairs and judge it on the other, beside every null.
 
-    Reports: ``task`` (on which pairs the model gives the right answer), ``circuit-edges`` (the circuit), ``circuit``
-    (faithfulness, CPR and CMD by size), ``minimality``, ``completeness``, ``verification`` (estimates against exact
-    patching), ``circuit-null`` (the same search with shuffled corrupted partners and in an untrained copy).
+    Reports: ``task`` (on which pairs the model gives the right answer), ``circuit-edges`` (the circuit; or
+    ``circuit-nodes``, ``circuit-neurons``), ``circuit`` (faithfulness, CPR and CMD by size), ``verification``
+    (estimates against exact patching), ``circuit-null`` (the same search with shuffled corrupted partners and in an
+    untrained copy); for edges also ``minimality`` and ``completeness``.
 
     Args:
-        metric, method, ablation, steps, ranking, replicates, max_bytes: see `attribute`.
-        select, top: how the circuit is chosen, and of how many edges it is.
+        level: ``edge``, ``node`` (input, heads, MLPs) or ``neuron`` (of MLPs).
+        metric, method, ablation, steps, ranking, replicates, expand_kv, max_bytes: see `attribute`.
+        select, top: how the circuit is chosen, and of how many edges it is (see ``DEFAULT``).
         keep: ``solved`` leaves out the pairs that the model gets wrong; ``all`` keeps every pair.
         held_out: judge on the groups of pairs that the circuit was not found on (from eight groups on).
         check, sample: edges patched exactly: the strongest, and random ones below them.
@@ -116,7 +129,8 @@ def circuit_study(
         untrained: also search a copy with fresh weights.
 
     Raises:
-        CircuitError: the model solves fewer than two pairs, or a circuit larger than the graph.
+        CircuitError: the model solves fewer than two pairs, a circuit larger than the graph, or corrupted prompts that
+            are the clean ones where an ablation takes its values from them.
 
     Source: the measures are those of Wang et al. (arXiv 2211.00593) and MIB (arXiv 2504.13151).
 
@@ -133,21 +147,26 @@ def circuit_study(
     """
     if keep not in ("solved", "all"):
         raise CircuitError(f"keep={keep!r}: 'solved' or 'all'")
-    if select not in ("top", "greedy"):
-        raise CircuitError(f"select={select!r}: 'top' or 'greedy'")
-    graph = Graph.of(model)
-    if not 1 <= top <= graph.n_edges:
-        raise CircuitError(f"a circuit of {top} edges in a graph of {graph.n_edges}")
+    n_all = _how_many(model, level, expand_kv)
+    top = min(DEFAULT[level], n_all) if top is None else top
+    if not 1 <= top <= n_all:
+        raise CircuitError(f"a circuit of {top} {level}s in a graph of {n_all}")
+    if select not in ("top", "greedy") or (select == "greedy" and level != "edge"):
+        raise CircuitError(f"select={select!r}: 'top', or 'greedy' for edges")
+    check_corrupted(pairs, ablation)
     task = do_task(model, pairs, metric, ablation=ablation, seed=seed, max_bytes=max_bytes)
     which = np.flatnonzero(task.solved) if keep == "solved" else np.arange(len(pairs))
     if len(which) < 2:
         raise CircuitError(f"{task.report.headline} A circuit needs two solved pairs or more (keep='all' takes every).")
     kept = pairs.select(which)
     on, judged = _halves(kept, seed) if held_out else (kept, kept)
-    sizes = tuple(sorted({top, *(max(1, int(share * graph.n_edges)) for share in SHARES)}))
-    search = Search(metric, method, ablation, steps, ranking, select, top, sizes, replicates, seed, max_bytes, progress)
+    sizes = tuple(sorted({top, *(max(1, int(share * n_all)) for share in SHARES)}))
+    search = Search(
+        level, metric, method, ablation, steps, ranking, select, top, sizes, replicates, seed, expand_kv, max_bytes,
+        progress,
+    )  # fmt: skip
     reports: dict[str, Report] = {"task": task.report}
-    scores = search.scores(model, on, by_span=bool(on.spans))
+    scores = search.scores(model, on, by_span=bool(on.spans) and level == "edge")
     circuit = search.circuit(scores)
     measures = _steps(model, search, (on, judged), pairs, scores, circuit, reports,
                         (check, sample, random, shuffles, untrained))  # fmt: skip
@@ -169,11 +188,43 @@ def circuit_study(
         warnings=_warnings(pairs, kept, (on, judged), task.done, keep),
         meta={
             "pairs": len(pairs), "kept": len(kept), "keep": keep, "found_on": len(on), "judged_on": len(judged),
-            "held_out": on is not judged, "method": method, "ablation": ablation, "ranking": ranking,
+            "held_out": on is not judged, "level": level, "method": method, "ablation": ablation, "ranking": ranking,
             "select": select, "top": top, "notes": list(pairs.notes), "reports": list(reports),
         },
     )  # fmt: skip
     return CircuitStudy(summary, reports, scores, circuit, on, judged, model.d_model)
+
+
+def _how_many(model: Model, level: Level, expand_kv: bool) -> int:
+    graph = Graph.of(model, expand_kv=expand_kv)
+    sizes = {
+        "edge": graph.n_edges, "node": len(graph.sources), "neuron": graph.n_layers * model.sizes.d_mlp,
+    }  # fmt: skip
+    if level not in sizes:
+        raise CircuitError(f"level={level!r}: one of {', '.join(sizes)}")
+    return sizes[level]
+
+
+def check_corrupted(pairs: Pairs, ablation: str) -> None:
+    """Raise where ablation takes values from corrupted prompts that are the clean ones, so that it changes nothing.
+
+    Raises:
+        CircuitError: every pair is of two equal prompts, and ``ablation`` is ``resample``.
+    """
+    same = all(np.array_equal(a, b) for a, b in zip(pairs.clean.tokens, pairs.corrupted.tokens, strict=True))
+    if ablation == "resample" and same:
+        raise CircuitError(
+            "the corrupted prompts are the clean ones, so that ablation 'resample' changes nothing; use 'mean', "
+            "'mean-position' or 'zero'"
+        )
+
+
+def _chosen(scores: EdgeScores | NodeScores, circuit: Kept) -> Report:
+    if isinstance(scores, NodeScores):
+        assert isinstance(circuit, NodeSet)
+        return node_report(scores, circuit)
+    assert isinstance(circuit, Circuit)
+    return edge_report(scores, circuit)
 
 
 def _halves(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
@@ -187,21 +238,21 @@ def _halves(pairs: Pairs, seed: int) -> tuple[Pairs, Pairs]:
 
 
 def _steps(
-    model: Model, search: Search, found: tuple[Pairs, Pairs], all_pairs: Pairs, scores: EdgeScores, circuit: Circuit,
-    reports: dict[str, Report], counts: tuple[int, int, int, int, bool],
+    model: Model, search: Search, found: tuple[Pairs, Pairs], all_pairs: Pairs, scores: EdgeScores | NodeScores,
+    circuit: Kept, reports: dict[str, Report], counts: tuple[int, int, int, int, bool],
 ) -> dict[str, Callable[[], Report]]:  # fmt: skip
     """What is measured of the circuit, in order."""
     on, judged = found
     check, sample, random, shuffles, untrained = counts
     shared: dict[str, Any] = {"seed": search.seed, "max_bytes": search.max_bytes}
+    own: dict[str, Any] = {**shared, "ablation": search.ablation}
     steps: dict[str, Callable[[], Report]] = {
-        "circuit-edges": lambda: edge_report(scores, circuit),
+        f"circuit-{search.level}s": lambda: _chosen(scores, circuit),
         "circuit": lambda: search.curve(model, judged, scores, random),
-        "minimality": lambda: minimality(model, judged, circuit, search.metric, ablation=search.ablation, **shared),
     }
-    steps["completeness"] = lambda: completeness(
-        model, judged, circuit, search.metric, ablation=search.ablation, **shared
-    )
+    if isinstance(circuit, Circuit):
+        steps["minimality"] = lambda: minimality(model, judged, circuit, search.metric, **own)
+        steps["completeness"] = lambda: completeness(model, judged, circuit, search.metric, **own)
     if check:
         steps["verification"] = lambda: verify(
             model, on, scores, search.metric, top=check, sample=sample, **shared

@@ -14,6 +14,7 @@ from .select import STABLE
 from .task import accuracy_words
 
 Row = dict[str, Any]
+CHOSEN = ("circuit-edges", "circuit-nodes", "circuit-neurons")
 FAITHFUL = 0.8  # of the metric kept: below it a circuit is not called faithful
 AGREES = 0.8  # Pearson r of estimates with exact patching
 
@@ -27,10 +28,12 @@ def headline(reports: Mapping[str, Report], model_id: str, n: int) -> str:
         return f"{text}."
     curve = reports["circuit"]
     row = at_size(curve, n)
-    text += f"; on {curve.meta['n_pairs']} {_which(reports)}pairs {row['n_edges']} of {curve.meta['n_edges']} edges "
+    unit = curve.meta["unit"]
+    size = f"n_{unit}s"
+    text += f"; on {curve.meta['n_pairs']} {_which(reports)}pairs {row[size]} of {curve.meta[size]} {unit}s "
     text += f"keep {100 * row['faithfulness']:.0f} % of {NAMES.get(curve.meta['metric'], curve.meta['metric'])}"
     if row.get("random") is not None:
-        text += f" (random edges {100 * row['random']:.0f} %)"
+        text += f" (random {unit}s {100 * row['random']:.0f} %)"
     text += f" and leave {100 * row['complement']:.0f} % without them."
     return text.replace(" -", " \N{MINUS SIGN}")
 
@@ -42,7 +45,12 @@ NAMES = {
 
 
 def _which(reports: Mapping[str, Report]) -> str:
-    return "held-out " if reports["circuit"].provenance.prompts != reports["circuit-edges"].provenance.prompts else ""
+    return "held-out " if reports["circuit"].provenance.prompts != chosen_report(reports).provenance.prompts else ""
+
+
+def chosen_report(reports: Mapping[str, Report]) -> Report:
+    """The report that lists the circuit's edges, nodes or neurons."""
+    return next(reports[name] for name in CHOSEN if name in reports)
 
 
 def claims(reports: Mapping[str, Report], n: int) -> list[Row]:
@@ -52,8 +60,7 @@ def claims(reports: Mapping[str, Report], n: int) -> list[Row]:
         rows += _curve(reports["circuit"], n)
     if "completeness" in reports:
         rows.append(_complete(reports["completeness"].meta, at_size(reports["circuit"], n)))
-    if "circuit-edges" in reports:
-        rows += _stability(reports["circuit-edges"])
+    rows += _stability(chosen_report(reports))
     if "minimality" in reports:
         meta = reports["minimality"].meta
         rows.append(_claim(
@@ -94,10 +101,11 @@ def _curve(report: Report, n: int) -> list[Row]:
     known = not math.isnan(row["faithfulness_lo"])
     beats = by_luck is None or (known and row["faithfulness_lo"] > by_luck)
     good = keeps >= FAITHFUL and beats
-    verdict = "faithful" if good else "not above random edges" if not beats else f"below {FAITHFUL:.0%}"
-    luck = "not compared with random edges" if by_luck is None else f"the best of some random circuits: {by_luck:.2f}"
+    verdict = "faithful" if good else f"not above random {meta['unit']}s" if not beats else f"below {FAITHFUL:.0%}"
+    unit = meta["unit"]
+    luck = f"not compared with random {unit}s" if by_luck is None else f"the best of some random sets: {by_luck:.2f}"
     found = [
-        _claim(f"{row['n_edges']} edges keep the behaviour (faithfulness)", keeps, luck, verdict,
+        _claim(f"{row[f'n_{unit}s']} {unit}s keep the behaviour (faithfulness)", keeps, luck, verdict,
                _number(row["faithfulness_lo"]), _number(row["faithfulness_hi"]), good),
     ]  # fmt: skip
     words = {
@@ -127,24 +135,27 @@ def _stability(report: Report) -> list[Row]:
     if value is None:
         return []
     stable = value >= STABLE
+    unit = report.kind.removeprefix("circuit-")
     return [
-        _claim("The same edges are chosen from resampled pairs (mean Jaccard index)", value,
+        _claim(f"The same {unit} are chosen from resampled pairs (mean Jaccard index)", value,
                f"{STABLE} asked for", "stable" if stable else "unstable", holds=stable)
     ]  # fmt: skip
 
 
 def _verified(meta: Mapping[str, Any]) -> list[Row]:
-    r, signs = _number(meta["pearson"]), meta["sign_agreement"]
+    r, signs, unit = _number(meta["pearson"]), meta["sign_agreement"], meta["unit"]
     agrees = r is not None and r >= AGREES
     found = [
-        _claim(f"Estimates of the top {meta['top']} edges agree with exact patching (Pearson r)", r,
+        _claim(f"Estimates of the top {meta['top']} {unit}s agree with exact patching (Pearson r)", r,
                f"{signs:.0%} have the same sign", "agrees" if agrees else "does not agree", holds=agrees)
     ]  # fmt: skip
     if meta["sample"]:
         few = meta["missed_hi"] <= 0.1
+        bound, measured = ("", "of them, which is all,") if meta["every"] else (", upper bound", "sampled ones")
         found.append(
-            _claim(f"Edges below the top {meta['top']} that matter after all (share, upper bound)", meta["missed_hi"],
-                   f"{meta['missed']} of {meta['sample']} sampled ones change the metric by {meta['threshold']:.0%} or "
+            _claim(f"{unit.capitalize()}s below the top {meta['top']} that matter after all (share{bound})",
+                   meta["missed_hi"],
+                   f"{meta['missed']} of {meta['sample']} {measured} change the metric by {meta['threshold']:.0%} or "
                    "more of what ablating everything does", "few missed" if few else "many may be missed", holds=few)
         )  # fmt: skip
     return found
@@ -153,9 +164,10 @@ def _verified(meta: Mapping[str, Any]) -> list[Row]:
 def _null(report: Report) -> list[Row]:
     rows = report.rows
     real, found = rows[0], []
+    what = f"{report.meta['unit'].capitalize()}s found"
     for name, text in (
-        ("shuffled partners", "Edges found with shuffled corrupted partners keep the behaviour (faithfulness)"),
-        ("untrained copy", "Edges found in an untrained copy keep the behaviour (faithfulness)"),
+        ("shuffled partners", f"{what} with shuffled corrupted partners keep the behaviour (faithfulness)"),
+        ("untrained copy", f"{what} in an untrained copy keep the behaviour (faithfulness)"),
     ):
         kept = [row for row in rows if row["search"] == name]
         if kept:

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 PairsArg = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PAIRS")]
 COLUMNS = ("claim", "value", "verdict")
-PAGE = ("circuit-edges", "circuit", "verification", "circuit-null", "minimality", "completeness", "task")
+PAGE = (
+    "circuit-edges", "circuit-nodes", "circuit-neurons", "circuit", "verification", "circuit-null", "minimality",
+    "completeness", "task",
+)  # fmt: skip
 """Reports on the page, in order."""
 
 
 @dataclass
 class Circuit:
-    """Which edges of a model carry a behaviour, and do they do so on their own?
+    """Which edges, nodes or neurons of a model carry a behaviour, and do they do so on their own?
 
     PAIRS has a clean and a corrupted prompt per row, with the right and the wrong answer, for instance:
 
@@ -31,15 +34,18 @@ class Circuit:
 
     Prompts and answers may be token ids. wrong_answer is needed by metrics that compare. Spans name parts of the
     prompt: they tell the circuit's edges apart by token, and join prompts of different length. group: pairs that are
-    not independent. The files of EAP-IG and of feature-circuits are read as they are.
+    not independent; without it, pairs that differ in the same words. The files of EAP-IG and of feature-circuits are
+    read as they are, BLiMP's with --ablation mean or zero, as they have no corrupted prompts.
 
     Says first on how many pairs the model gives the right answer, and goes on with those. Edges are scored by
     attribution on one half of them and judged on the other: what the strongest keep of the metric alone
     (faithfulness), what is left without them, CPR and CMD, which of them are needed. The strongest, and random ones
     below them, are measured exactly. Beside it stand random edges, shuffled corrupted prompts and an untrained copy.
+    --level node does the same for the input, heads and MLPs, --level neuron for MLP neurons.
 
     Writes report.html (one offline page), report.json (a row per claim), a JSON and a CSV file per report, the figures
-    as SVG and PDF, scores.safetensors, circuit.mib.json (the schema of the MIB benchmark) and circuit.graphml.
+    as SVG and PDF, scores.safetensors, and of edges circuit.mib.json (the schema of the MIB benchmark; of nodes, too)
+    and circuit.graphml.
 
     Example: interp circuit MODEL pairs.jsonl --metric logit_diff --method eap-ig --top 50 --out circuit
     """
@@ -54,12 +60,14 @@ class Circuit:
     """What the circuit is of: right minus wrong in logits or probability, log p of the answer, or KL to the model."""
     method: Literal["eap", "eap-ig", "eap-ig-act", "clean-corrupted", "atp*"] = "eap-ig"
     """How edges are scored."""
-    level: Literal["edge"] = "edge"
-    """What is scored: edges, with query, key and value apart."""
+    level: Literal["edge", "node", "neuron"] = "edge"
+    """What is scored: edges, with query, key and value apart; the input, heads and MLPs; or MLP neurons."""
+    expand_kv: bool = False
+    """With grouped queries: give every query head a key and a value of its own, as the MIB benchmark has it."""
     ablation: Literal["resample", "zero", "mean", "mean-position", "mean-span"] = "resample"
     """What stands in for an ablated edge; resample takes the corrupted prompt's value."""
-    top: int = 50
-    """How many edges the circuit has."""
+    top: int | None = None
+    """How many edges (nodes, neurons) the circuit has; by default 50 (10, 50)."""
     select: Literal["top", "greedy"] = "top"
     """The strongest edges, or the strongest that hang together with the logits."""
     ranking: Literal["absolute", "signed"] = "absolute"
@@ -77,7 +85,8 @@ class Circuit:
     corrupted: str | None = None
     """Another field that holds the corrupted prompt."""
     group: str | None = None
-    """Field whose value pairs that are not independent share; 'group' if there is one."""
+    """Field whose value pairs that are not independent share; 'each' for none. By default 'group', or else the words in
+    which the two prompts differ."""
     limit: int | None = None
     """Read only the first so many pairs."""
     check: int = 20
@@ -135,6 +144,8 @@ class Circuit:
         return circuit_study(
             model,
             pairs,
+            level=self.level,
+            expand_kv=self.expand_kv,
             metric=self.metric,
             method=self.method,
             ablation=self.ablation,

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 KEY_COLUMNS: dict[str, tuple[str, ...]] = {
     "circuit-edges": ("edge", "read_span", "use_span", "score", "sure", "frequency", "on_path"),
-    "circuit": ("n_edges", "share", "faithfulness", "complement", "random", "random_max", "stability"),
+    "circuit-nodes": ("node", "kind", "layer", "head", "score", "sure", "frequency", "chosen"),
+    "circuit-neurons": ("neuron", "layer", "score", "sure", "frequency"),
+    "circuit": (
+        "n_edges",
+        "n_nodes",
+        "n_neurons",
+        "share",
+        "faithfulness",
+        "complement",
+        "random",
+        "random_max",
+        "stability",
+    ),
     "circuit-null": (
         "search",
         "faithfulness",
@@ -16,7 +28,7 @@ KEY_COLUMNS: dict[str, tuple[str, ...]] = {
         "accuracy",
         "n_pairs",
     ),
-    "verification": ("edge", "group", "estimated", "exact"),
+    "verification": ("edge", "node", "neuron", "group", "estimated", "exact"),
     "minimality": ("edge", "loss", "needed"),
     "task": ("pair", "right", "metric", "ablated"),
 }
@@ -29,12 +41,16 @@ HEADINGS: dict[str, dict[str, str]] = {
         "frequency": "Chosen again",
         "on_path": "On a path",
     },
+    "circuit-nodes": {"score": "Score", "sure": "Off zero", "frequency": "Chosen again", "chosen": "Chosen"},
+    "circuit-neurons": {"score": "Score", "sure": "Off zero", "frequency": "Chosen again"},
     "circuit": {
         "n_edges": "Edges",
+        "n_nodes": "Nodes",
+        "n_neurons": "Neurons",
         "share": "Share",
         "faithfulness": "Faithfulness",
-        "complement": "All other edges",
-        "random": "Random edges",
+        "complement": "All others",
+        "random": "Random ones",
         "random_max": "Best random",
         "stability": "Jaccard",
     },

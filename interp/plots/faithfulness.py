@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 # Field, name, style, whether its interval is a band.
 _CURVES = (
     ("faithfulness", "The circuit", ROLES["result"], True),
-    ("complement", "All other edges", SERIES[1], True),
-    ("random", "Random edges", ROLES["null_max"], False),
+    ("complement", "All other {}s", SERIES[1], True),
+    ("random", "Random {}s", ROLES["null_max"], False),
 )
-_GROUPS = (("top", "Strongest edges", SERIES[0]), ("below", "Sample below", SERIES[1]))
+_GROUPS = (("top", "Strongest {}s", SERIES[0]), ("below", "Sample below", SERIES[1]))
 
 
 def faithfulness_curve(report: Report, theme: str | Theme = "screen", width: float | None = None) -> Figure:
@@ -43,12 +43,14 @@ def faithfulness_curve(report: Report, theme: str | Theme = "screen", width: flo
     if report.kind != "circuit" or "faithfulness" not in report.columns:
         raise ReportError(f"faithfulness_curve draws 'circuit' reports with faithfulness, not {report.kind!r}")
     theme = get_theme(theme)
-    points = [Point(math.log10(row["n_edges"]), f"{row['n_edges']} edges", row) for row in report.rows]
+    unit = str(report.meta.get("unit", "edge"))
+    size = f"n_{unit}s"
+    points = [Point(math.log10(row[size]), f"{row[size]} {unit}s", row) for row in report.rows]
     traces: list[Any] = []
     for rank, (field, name, style, banded) in enumerate(_CURVES):
         if field in report.columns:
             traces += band(points, field, style, name, 0.16) if banded else []
-            traces.append(line(points, field, name, style, theme, rank))
+            traces.append(line(points, field, name.format(unit), style, theme, rank))
     figure = go.Figure(lines_on_top(traces))
     values = [v for p in points for f, *_ in _CURVES for e in ("", "_lo", "_hi") if not math.isnan(v := p.value(f + e))]
     # An interval may be far wider than what it is about.
@@ -58,7 +60,7 @@ def faithfulness_curve(report: Report, theme: str | Theme = "screen", width: flo
     places, texts = _powers(points[0].x, points[-1].x)
     reach = (points[0].x - 0.08, points[-1].x + 0.08)
     frame.dress(figure, report.title)
-    x = Axis(reach, "Edges in the circuit", places, texts, line=True)
+    x = Axis(reach, f"{unit.capitalize()}s in the circuit", places, texts, line=True)
     frame.draw_axes(figure, frame.panels[0], x, Axis((low - room, high + room), "Share of the metric kept", grid=True))
     for level in (0.0, 1.0):
         figure.add_shape(
@@ -93,20 +95,20 @@ def estimates_against_exact(report: Report, theme: str | Theme = "screen", width
     if report.kind != "verification" or not report.rows:
         raise ReportError(f"estimates_against_exact draws 'verification' reports with edges, not {report.kind!r}")
     theme = get_theme(theme)
-    figure = go.Figure()
+    figure, unit = go.Figure(), str(report.meta.get("unit", "edge"))
     for rank, (group, name, style) in enumerate(_GROUPS):
         points = [
-            Point(float(row["estimated"]), html.escape(str(row["edge"]), quote=False), row)
+            Point(float(row["estimated"]), html.escape(str(row[unit]), quote=False), row)
             for row in report.rows
             if row["group"] == group
         ]
         if points:
-            figure.add_trace(_cloud(points, name, style, theme, rank))
+            figure.add_trace(_cloud(points, name.format(unit), style, theme, rank))
     frame = panel_frame(theme, [""], width)
     x, y = (_reach([float(row[k]) for row in report.rows]) for k in ("estimated", "exact"))
     frame.dress(figure, report.title)
-    unit = str(report.meta.get("metric", "metric")).replace("_", " ")
-    frame.draw_axes(figure, frame.panels[0], Axis(x, f"Estimated loss of {unit}", line=True, grid=True),
+    metric = str(report.meta.get("metric", "metric")).replace("_", " ")
+    frame.draw_axes(figure, frame.panels[0], Axis(x, f"Estimated loss of {metric}", line=True, grid=True),
                     Axis(y, "Measured exactly", grid=True))  # fmt: skip
     low, high = max(x[0], y[0]), min(x[1], y[1])
     if low < high:

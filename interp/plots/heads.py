@@ -1,4 +1,4 @@
-"""``head_grid``: what each head adds to a reading, as a grid of layers and heads."""
+"""``head_grid``: what each head, and each MLP, adds to a reading, as a grid by layer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _WRITTEN = 200  # cells whose numbers still fit
 def head_grid(
     report: Report, field: str = "contribution", theme: str | Theme = "screen", width: float | None = None
 ) -> Figure:
-    """Heads by layer, coloured by what each adds; the three lowest ranks are framed. Nothing is computed here.
+    """Heads by layer, coloured by what each adds, and MLPs beside them if the report has some.
+
+    Framed are the rows that are ``chosen``, or the three lowest ranks. Nothing is computed here.
 
     >>> from interp.provenance import Provenance
     >>> rows = [{"layer": i, "head": h, "contribution": i - h, "rank": 1} for i in range(2) for h in range(3)]
@@ -39,32 +41,38 @@ def head_grid(
     if not rows or field not in report.columns:
         raise ReportError(f"this report has no heads with {field!r} to draw")
     theme = get_theme(theme)
-    layers, heads = 1 + max(r["layer"] for r in rows), 1 + max(r["head"] for r in rows)
-    grid: list[list[float | None]] = [[None] * heads for _ in range(layers)]
-    hover = [[""] * heads for _ in range(layers)]
+    heads = 1 + max(r["head"] for r in rows)
+    # An empty column between heads and MLPs.
+    rows += [{**r, "head": heads + 1} for r in report.rows if r.get("kind") == "MLP"]
+    layers, columns = 1 + max(r["layer"] for r in rows), 1 + max(r["head"] for r in rows)
+    grid: list[list[float | None]] = [[None] * columns for _ in range(layers)]
+    hover = [[""] * columns for _ in range(layers)]
     for row in rows:
+        name = "MLP" if row["head"] > heads else f"head {row['head']}"
         grid[row["layer"]][row["head"]] = row.get(field)
-        hover[row["layer"]][row["head"]] = f"layer {row['layer']}, head {row['head']}: {row.get(field):.3g}"
+        hover[row["layer"]][row["head"]] = f"layer {row['layer']}, {name}: {row.get(field):.3g}"
     reach = max((abs(v) for line in grid for v in line if v is not None and math.isfinite(v)), default=1.0) or 1.0
-    frame = panel_frame(theme, [""], width or (theme.width if heads <= 16 else theme.wide))
+    frame = panel_frame(theme, [""], width or (theme.width if columns <= 16 else theme.wide))
     frame = Frame(theme, frame.width, (_narrower(frame.panels[0]),), 1, theme.font_size * max(2.2 * layers, 8))
     figure = go.Figure(
         go.Heatmap(
-            z=grid, x=list(range(heads)), y=list(range(layers)), colorscale=DIVERGING, zmin=-reach, zmax=reach, xgap=1,
-            ygap=1, hoverinfo="text", hovertext=hover, showscale=False, **_numbers(grid, theme),
+            z=grid, x=list(range(columns)), y=list(range(layers)), colorscale=DIVERGING, zmin=-reach, zmax=reach,
+            xgap=1, ygap=1, hoverinfo="text", hovertext=hover, showscale=False, **_numbers(grid, theme),
         )
     )  # fmt: skip
     frame.dress(figure, report.title)
     figure.update_layout(showlegend=False)
     [panel] = frame.panels
     step = max(1, math.ceil(heads / 16))
-    x = Axis((-0.5, heads - 0.5), "Head", list(range(0, heads, step)), [str(h) for h in range(0, heads, step)])
+    shown = list(range(0, heads, step))
+    names = [str(h) for h in shown] + ["MLP"] * (columns > heads)
+    x = Axis((-0.5, columns - 0.5), "Head", shown + [heads + 1] * (columns > heads), names)
     tall = max(1, math.ceil(layers / 24))
     y = Axis((-0.5, layers - 0.5), "Layer", list(range(0, layers, tall)), [str(i) for i in range(0, layers, tall)])
     frame.draw_axes(figure, panel, x, y)
     _scale(figure, frame, reach, str(report.meta.get("unit", field)))
     for row in rows:
-        if isinstance(row.get("rank"), int) and row["rank"] <= _MARKED:
+        if row.get("chosen", isinstance(row.get("rank"), int) and row["rank"] <= _MARKED):
             _frame_cell(figure, panel, row, theme)
     return figure
 
@@ -105,5 +113,5 @@ def _frame_cell(figure: Figure, panel: Panel, row: Any, theme: Theme) -> None:
     x, y, rank = row["head"], row["layer"], row["rank"]
     figure.add_shape(
         type="rect", x0=x - 0.47, x1=x + 0.47, y0=y - 0.47, y1=y + 0.47, xref=panel.x, yref=panel.y,
-        line={"color": PALETTE["ink"], "width": theme.line_width * (1.3 if rank == 1 else 0.6)},
+        line={"color": PALETTE["ink"], "width": theme.line_width * (1.3 if rank == 1 or row.get("chosen") else 0.6)},
     )  # fmt: skip

@@ -28,6 +28,8 @@ _SAID = (
     "recall",
     "curve",
     "circuit-edges",
+    "circuit-nodes",
+    "circuit-neurons",
     "minimality",
     "completeness",
     "task",

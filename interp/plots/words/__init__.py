@@ -48,6 +48,8 @@ _HOME = {
     "checkpoints": "refusal",
     "circuit-study": "summary",
     "circuit-edges": "circuit",
+    "circuit-nodes": "circuit",
+    "circuit-neurons": "circuit",
     "circuit": "circuit",
     "circuit-null": "circuit",
     "verification": "circuit",

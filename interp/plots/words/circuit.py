@@ -14,10 +14,16 @@ CAPTIONS = {
     "Circuit": "What flows goes upwards, from the input to the logits; h is a head, kv the key and value that several "
     "heads share. The wider a line, the more of the metric is lost when it alone is ablated; colours say what it "
     "enters. Dashed lines work against the metric, and the intervals of faint ones cross zero.",
-    "Faithfulness by size": "The share of the metric that is kept when only the circuit's edges are left as they are "
-    "and all others are ablated; beside it all edges but these, and random circuits of the same size.",
-    "Estimated and exact": "Each point is an edge: what attribution estimates, and what ablating it alone does. On the "
-    "line both are equal.",
+    "Heads and MLPs": "Every head and MLP by layer, coloured by how much of the metric is lost when it alone is "
+    "ablated; those chosen are framed. The input, which is a node too, is in the table.",
+    "Strongest nodes": "How much of the metric is lost when each node alone is ablated, by the estimate, with its "
+    "interval. Pale bars are not among those chosen.",
+    "Strongest neurons": "How much of the metric is lost when each neuron alone is ablated, by the estimate, with its "
+    "interval. m1.n37 is neuron 37 of layer 1's MLP.",
+    "Faithfulness by size": "The share of the metric that is kept when only the circuit's {unit}s are left as they are "
+    "and all others are ablated; beside it all {unit}s but these, and random ones, as many.",
+    "Estimated and exact": "Each point is one {unit}: what attribution estimates, and what ablating it alone does. On "
+    "the line both are equal.",
 }
 _READING = {
     "circuit": [
@@ -32,6 +38,14 @@ _READING = {
         "can replace the other, or where both are needed. The exact checks below say how good the estimates are.",
         "An unstable circuit is one of several that would do about as well. Read its strong edges, not its list.",
     ],
+    "circuit-nodes": [
+        "A score is an estimate of what ablating one node alone does, with everything behind it following. Nodes that "
+        "can replace each other all have small scores, and the set of the strongest need not be enough by itself.",
+    ],
+    "circuit-neurons": [
+        "Only MLP neurons are scored; attention is left as it is, and what heads do by themselves does not show here.",
+        "A behaviour spread over many neurons has many small scores: the curve says how many it takes.",
+    ],
     "circuit-null": [
         "With shuffled partners a prompt is compared with the corrupted version of another one, so that more differs "
         "than what the task is about. Edges found that way and kept by the real circuit are not specific to the task.",
@@ -43,7 +57,8 @@ _READING = {
 
 def captions(report: Report) -> dict[str, str]:
     """What stands under each figure; spans are explained where there are some."""
-    found = dict(CAPTIONS)
+    unit = _unit(report)
+    found = {name: text.replace("{unit}", unit) for name, text in CAPTIONS.items()}
     if report.meta.get("spans"):
         found["Circuit"] += (
             " Each column is a span of tokens: a line leaves the span that is read and arrives at the one that uses it."
@@ -59,14 +74,29 @@ def reading(report: Report) -> list[str]:
 def notes(report: Report) -> list[Note]:
     """A sentence for each number and null."""
     return {
-        "task": _task, "circuit-edges": _edges, "circuit": _curve, "minimality": _minimal,
+        "task": _task, "circuit-edges": _edges, "circuit-nodes": _nodes, "circuit-neurons": _nodes,
+        "circuit": _curve, "minimality": _minimal,
         "completeness": _complete, "verification": _verified, "circuit-null": _null,
     }[report.kind](report)  # fmt: skip
+
+
+def _unit(report: Report) -> str:
+    return str(report.meta.get("unit", "edge"))
 
 
 def _task(report: Report) -> list[Note]:
     right = "The right answers are together more likely than the wrong ones, or the likeliest token is a right one."
     return [("Right", right), ("Ablated", "The metric with every edge ablated.")]
+
+
+def _nodes(report: Report) -> list[Note]:
+    unit = _unit(report)
+    found: list[Note] = [("Score", f"How much of the metric ({report.meta.get('metric')}) is lost without the {unit}.")]
+    if has(report, "score_lo"):
+        found.append(interval_note(report, "Whole groups of pairs", "It is about other pairs, in this one model."))
+    if has(report, "frequency"):
+        found.append(("Chosen again", f"In what share of resampled sets of pairs the {unit} is among those chosen."))
+    return found
 
 
 def _edges(report: Report) -> list[Note]:
@@ -80,14 +110,15 @@ def _edges(report: Report) -> list[Note]:
 
 
 def _curve(report: Report) -> list[Note]:
+    unit = _unit(report)
     found: list[Note] = [
-        ("Faithfulness", "Metric of the circuit, from 0 (every edge ablated) to 1 (the whole model)."),
-        ("All other edges", "The same with the circuit's edges ablated and all others left."),
-        ("CPR, CMD", "Areas under the curve, and between the curve and 1, over the share of edges."),
+        ("Faithfulness", f"Metric of the circuit, from 0 (every {unit} ablated) to 1 (the whole model)."),
+        ("All others", f"The same with the circuit's {unit}s ablated and all others left."),
+        ("CPR, CMD", f"Areas under the curve, and between the curve and 1, over the share of {unit}s."),
     ]
     if has(report, "random"):
         count = int(number_of(report, "random_circuits"))
-        found.append(("Random edges", f"Mean of {count} random circuits of each size, and the best of them."))
+        found.append(("Random ones", f"Mean of {count} random sets of each size, and the best of them."))
     if has(report, "faithfulness_lo"):
         found.append(interval_note(report, "Whole groups of pairs", "It is about other pairs, in this one model."))
     return found
@@ -106,17 +137,26 @@ def _complete(report: Report) -> list[Note]:
 
 
 def _verified(report: Report) -> list[Note]:
-    share = number_of(report, "threshold")
-    bound = (
-        f"An edge below the top counts as missed when it changes the metric by {share:.0%} or more of what ablating "
-        "everything does. The bound is the upper end of a 95 % Clopper-Pearson interval from the random sample."
+    share, unit = number_of(report, "threshold"), _unit(report)
+    text = (
+        f"One {unit} below the top counts as missed when it changes the metric by {share:.0%} or more of what ablating "
+        "everything does. "
     )
-    return [("Exact", "The edge alone is ablated, and the model run."), ("Missed", bound)]
+    text += (
+        f"All {unit}s below were measured."
+        if report.meta.get("every")
+        else "The bound is the upper end of a 95 % Clopper-Pearson interval from the random sample."
+    )
+    return [("Exact", f"The {unit} alone is ablated, and the model run."), ("Missed", text)]
 
 
 def _null(report: Report) -> list[Note]:
+    unit = _unit(report)
     return [
-        ("Faithfulness", "Of edges that each search chose, judged in the model on the pairs that judge the circuit."),
-        ("Jaccard", "What share of edges the search's circuit and the real one have in common."),
+        (
+            "Faithfulness",
+            f"Of {unit}s that each search chose, judged in the model on the pairs that judge the circuit.",
+        ),
+        ("Jaccard", f"What share of {unit}s the search's circuit and the real one have in common."),
         ("Strongest", "The largest score that the search found, in the model and on the pairs that it looked at."),
     ]
