@@ -128,4 +128,6 @@ def gradient_pass(
         take = tape.play(batch.clean.times(n), gradients=True)
         value = metric(take.logits, batch.example.repeat(n), None if clean is None else clean.repeat(n, 1))
         found = take.gradients(value, keep=keep)
+    if not keep:
+        take = Take(take.logits.detach(), take.reads, {})
     return take, found, value.detach().reshape(n, -1)

@@ -42,10 +42,11 @@ class Hooks:
     replacement; they must not write in place. ``stop=True`` ends each pass once every tap has fired, so that no later
     block, final norm or unembedding is computed. ``skip`` names blocks that hand on what they are given without
     computing anything, each with whether it returns a tuple (see `block_forms`); taps inside them never fire.
-    ``rules`` are attention modules that differentiate by a rule (see `interp.models.rules`).
+    ``rules`` are attention modules that differentiate by a rule (see `interp.models.rules`). Hooks that were left have
+    let go of every tensor and cannot be entered again.
 
     Raises:
-        HookError: after a pass in which some tap fired more or less than once.
+        HookError: after a pass in which some tap fired more or less than once; or these hooks were entered before.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Hooks:
         self._skip, self._rules = tuple(skip), tuple(rules)
         self._stack = ExitStack()
         self._batch = 0
+        self._spent = False
         # One hook per (module, side), so that write-before-read holds whatever the order of registration.
         self._points: dict[tuple[nn.Module, str], _Point] = {}
         for tap, write in writes:
@@ -82,6 +84,8 @@ class Hooks:
             raise _Stop
 
     def __enter__(self) -> Hooks:
+        if self._spent:
+            raise HookError("these hooks were installed once already; make new ones")
         try:
             for point in self._points.values():
                 self._stack.enter_context(_installed(point))
@@ -98,6 +102,9 @@ class Hooks:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+        self._spent, self._rules = True, ()
+        for point in self._points.values():  # they hold on to tensors, and this and they to each other
+            point.reads, point.writes, point.changes, point.changed_by = [], [], [], None
 
     def run(self, forward: Callable[[], Any], batch: int) -> Any:
         """Run one forward pass; its output, or ``None`` if it was stopped early. ``batch`` is the number of rows."""

@@ -151,6 +151,8 @@ class Tape:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+        # What was taken has references of its own; the hooks' must not keep the tensors until the collector comes by.
+        self._reads, self._cuts = {}, {}
 
     def _read(self, name: str, x: Tensor) -> None:
         self._reads[name] = x.detach().clone()
