@@ -38,17 +38,30 @@ def target_groups(
 ) -> Iterator[Group]:
     """Every target from layer ``first`` on, ``chunk`` heads at a time, with gradients summed over the steps' weights.
 
-    The rows of ``down`` are steps x pairs, a whole copy of the pairs per step.
+    A layer's queries, keys and values stand in one group if the chunk takes them all: a matrix product with few columns
+    waits for memory. The rows of ``down`` are steps x pairs, a whole copy of the pairs per step.
     """
     for layer in range(first, graph.n_layers):
-        for part, n in {**graph.heads, "mlp": 1}.items():
-            whole = graph.targets_of(layer, part)
-            for start in range(0, n, chunk):
-                heads = slice(start, min(n, start + chunk))
-                g = _over_steps(down.part(layer, part, heads, columns), weights)
-                yield Group(slice(whole.start + heads.start, whole.start + heads.stop), graph.reach[whole.start], g)
+        start = graph.targets_of(layer, "q").start
+        for some in _heads(graph, chunk):
+            parts = [_over_steps(down.part(layer, part, heads, columns), weights) for part, heads in some]
+            stop = start + sum(len(g) for g in parts)
+            yield Group(slice(start, stop), graph.reach[start], parts[0] if len(parts) == 1 else torch.cat(parts))
+            start = stop
+        mlp = graph.targets_of(layer, "mlp")
+        yield Group(mlp, graph.reach[mlp.start], _over_steps(down.part(layer, "mlp", columns=columns), weights))
     last = len(graph.targets) - 1
     yield Group(slice(last, last + 1), graph.reach[last], _over_steps(down.logits(columns), weights))
+
+
+def _heads(graph: Graph, chunk: int) -> Iterator[list[tuple[str, slice]]]:
+    """A layer's queries, keys and values in their order, ``chunk`` heads at a time, by part."""
+    every = [(part, head) for part, n in graph.heads.items() for head in range(n)]
+    for start in range(0, len(every), chunk):
+        own: dict[str, list[int]] = {}
+        for part, head in every[start : start + chunk]:
+            own.setdefault(part, []).append(head)
+        yield [(part, slice(heads[0], heads[-1] + 1)) for part, heads in own.items()]
 
 
 def _over_steps(g: Tensor, weights: Tensor) -> Tensor:

@@ -52,6 +52,8 @@ class Sizes:
     kept: int  # a pair's node values, clean and ablated
     source: int  # a pair's difference at every source, per column
     target: int  # one target's gradient in the stream, per row and column, with what its norm needs
+    part: int  # how many targets of a layer are taken back through the norm together
+    group: int  # one target's gradient when it is multiplied, per pair and column
     out: int  # a pair's scores
     columns: int
 
@@ -62,7 +64,8 @@ class Sizes:
         """
         rows = pairs * steps
         kept = pairs * (self.kept + 2 * self.out)
-        return kept + rows * self.row + pairs * columns * self.source + heads * rows * columns * self.target
+        targets = min(heads, self.part) * rows * self.target + heads * pairs * self.group
+        return kept + rows * self.row + columns * (pairs * self.source + targets)
 
 
 def sizes_of(model: Model, graph: Graph, columns: int) -> Sizes:
@@ -74,7 +77,8 @@ def sizes_of(model: Model, graph: Graph, columns: int) -> Sizes:
     row = item * (columns * (per_token + 4 * s.d_model) + 4 * s.d_vocab)
     kept = 2 * item * columns * (s.n_layers * (heads + s.d_model) + s.d_model)
     source = item * len(graph.sources) * s.d_model
-    return Sizes(row, kept, source, 4 * item * s.d_model, item * len(graph.sources) * len(graph.targets), columns)
+    target, out = item * s.d_model, item * len(graph.sources) * len(graph.targets)
+    return Sizes(row, kept, source, 4 * target, max(graph.heads.values()), 2 * target, out, columns)
 
 
 def make_plan(model: Model, graph: Graph, pairs: Pairs, n_steps: int, max_bytes: int | None = None) -> Plan:
@@ -86,7 +90,7 @@ def make_plan(model: Model, graph: Graph, pairs: Pairs, n_steps: int, max_bytes:
     width = int(max(pairs.clean.lengths.max(), pairs.corrupted.lengths.max()))
     size = sizes_of(model, graph, width)
     limit = auto_bytes(model) if max_bytes is None else max_bytes
-    widest = max(graph.heads.values())
+    widest = sum(graph.heads.values())
     # On a CPU the product of rows and columns is bounded as well; steps stay together, so that they are averaged first.
     cap = max(1, CPU_TOKENS // width) if model.device.type == "cpu" else 1 << 30
     pieces = [min(len(pairs), max(1, cap // n_steps)), n_steps, widest, width]

@@ -198,8 +198,10 @@ class TargetGradients:
             if own is None:
                 own = self.gradients[f"qkv.{layer}"]
             own = own if projection.columns is None else own[..., projection.columns]
-            split = own[:, columns].reshape(*own[:, columns].shape[:-1], projection.heads, -1)[..., heads, :]
-            behind = torch.einsum("rphd,hdm->hrpm", split, projection.weight[heads])
+            own = own[:, columns]
+            split = own.unflatten(-1, (projection.heads, -1))[..., heads, :].flatten(0, 1)
+            # As views, which a product of many small matrices takes as they are; einsum would copy.
+            behind = torch.bmm(split.transpose(0, 1), projection.weight[heads]).unflatten(1, own.shape[:2])
         if branch.norm is None:
             return behind
         return branch.pull(self.streams[str(branch.stream)][:, columns], behind)
