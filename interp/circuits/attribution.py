@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -13,19 +14,22 @@ from .ablation import check_ablation, make_ablation
 from .batches import pair_batches
 from .constants import AblationLike, Constants
 from .graph import Graph
+from .latents import SHARE, Latents, latent_level
+from .latentscores import LatentOutcome, LatentScores
 from .levels import Setting, level_of
 from .methods import method_of
 from .metrics import Metric, bind
 from .outcome import Outcome
 from .pairs import Pairs
-from .plan import make_plan
+from .plan import auto_bytes, make_plan
 from .scores import EdgeScores, NodeScores, Ranking
 from .spans import SpanSums
 
 if TYPE_CHECKING:
     from ..models import Model
+    from ..sae import Sae
 
-Level = Literal["edge", "node", "neuron"]
+Level = Literal["edge", "node", "neuron", "latent"]
 
 
 def attribute(
@@ -34,6 +38,7 @@ def attribute(
     metric: Metric = "logit_diff",
     *,
     level: Level = "edge",
+    saes: Sequence[Sae] = (),
     method: str = "eap-ig",
     ablation: AblationLike = "resample",
     steps: int = 5,
@@ -47,13 +52,15 @@ def attribute(
     experts: bool = False,
     max_bytes: int | None = None,
     progress: bool | None = None,
-) -> EdgeScores | NodeScores:
-    """Estimate how much of the metric is lost when each edge (node, neuron) alone is ablated, for all of them at once.
+) -> EdgeScores | NodeScores | LatentScores:
+    """Estimate how much of the metric is lost when each edge (node, neuron, latent) alone is ablated, all at once.
 
     Args:
         metric: a name (see `interp.circuits.metrics.bind`) or a function of logits ``[row, vocab]`` at the last token
             and the pairs' numbers ``[row]``; more is better.
-        level: ``edge`` (query, key and value apart), ``node`` (input, heads, MLPs) or ``neuron`` (of MLPs).
+        level: ``edge`` (query, key and value apart), ``node`` (input, heads, MLPs), ``neuron`` (of MLPs), or ``latent``
+            (of ``saes``, with the error of each as a node of its own).
+        saes: SAEs and transcoders of this model (`interp.sae.load_sae`); the model runs as it is, without them.
         method: ``eap`` takes the gradient at the clean run; ``eap-ig`` the mean gradient while the input goes from
             ablated to clean; ``eap-ig-act`` the same with each layer's own outputs going there; ``clean-corrupted``
             the mean of both ends; ``atp*`` the clean gradient with attention's softmax differentiated over its whole
@@ -88,7 +95,9 @@ def attribute(
     >>> sorted(row["edge"] for row in scores.rows(2))
     ['a1.h0->logits', 'input->a1.h0<v>']
     """
-    kind, how = level_of(level, experts), method_of(method, steps, rule, grad_drop)
+    _check_saes(level, saes, expand_kv)
+    kind = latent_level(model, saes) if level == "latent" else level_of(level, experts)
+    how = method_of(method, steps, rule, grad_drop)
     pairs.check(model)
     check_ablation(model, pairs, ablation)
     graph, bound = Graph.of(model, expand_kv=expand_kv, experts=experts), bind(metric, pairs)
@@ -97,16 +106,18 @@ def attribute(
         raise CircuitError(f"by_span=True is for edges, not for level {level!r}")
     made = model.provenance(prompts=pairs.clean.hash, seed=seed if replicates else None)
     model = ungrouped(model) if graph.expand_kv else model
-    plan = make_plan(model, graph, pairs, how.rows_per_pair(graph), max_bytes)
+    plan = make_plan(model, graph, pairs, how.rows_per_pair(graph), _for_passes(model, kind, max_bytes))
+    plan = kind.planned(plan, int(pairs.clean.lengths.max())) if isinstance(kind, Latents) else plan
     fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=kind.view)
     start = (
         fill.first()
-        if issubclass(kind.view, NodeValues) and kind.view is not NeuronValues
+        if issubclass(kind.view, NodeValues) and kind.view is not NeuronValues and not isinstance(kind, Latents)
         else make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=InputValues)
     )
     spans = SpanSums(model, graph, pairs.span_names) if by_span else None
     setting = Setting(model, graph, bound, fill, start, plan, kind, spans)
-    outcome, legal = Outcome(graph, pairs, replicates, seed), torch.from_numpy(graph.legal.copy())
+    latents = LatentOutcome(kind, graph, pairs, replicates, seed) if isinstance(kind, Latents) else None
+    outcome, legal = latents or Outcome(graph, pairs, replicates, seed), torch.from_numpy(graph.legal.copy())
     with Progress(len(pairs), "pair", method, progress) as bar:
         for batch in pair_batches(pairs, plan.pairs):
             scores, *ends = how.scores(setting, batch)
@@ -118,4 +129,20 @@ def attribute(
     about = outcome.origin(method, bound.name, str(ablation), {**details, "plan": plan.to_dict()})
     if level == "edge":
         return outcome.edge_scores(about, made, ranking, spans=spans)
-    return outcome.node_scores(level, about, made, ranking)
+    if latents is not None:
+        return latents.latent_scores(about, made, ranking)
+    return outcome.node_scores("node" if level == "node" else "neuron", about, made, ranking)
+
+
+def _check_saes(level: Level, saes: Sequence[Sae], expand_kv: bool) -> None:
+    if level != "latent" and saes:
+        raise CircuitError(f"saes= are for level='latent', not for level {level!r}")
+    if level == "latent" and expand_kv:
+        raise CircuitError("expand_kv=True is for edges: latents have no keys and values")
+
+
+def _for_passes(model: Model, kind: object, max_bytes: int | None) -> int | None:
+    """What of the memory the passes may take."""
+    if not isinstance(kind, Latents):
+        return max_bytes
+    return int((1 - SHARE) * (auto_bytes(model) if max_bytes is None else max_bytes))

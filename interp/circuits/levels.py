@@ -22,6 +22,7 @@ from ..run.nodes import (
     wiring,
     write_taps,
 )
+from ..sites import Site
 from .ablation import Ablation
 from .contract import Differences, contract
 from .graph import Graph
@@ -32,6 +33,7 @@ from .spans import SpanSums
 if TYPE_CHECKING:
     from ..models import Model
     from ..models.resolve import Tap
+    from .batches import PairBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +87,21 @@ class Level(ABC):
     @abstractmethod
     def stage(self, graph: Graph, layer: int, part: str) -> slice:
         """Which sources write at one place of a layer (``attn`` or ``mlp``)."""
+
+    def places(self, model: Model, graph: Graph) -> list[tuple[int, slice, Tap]]:
+        """Where sources write, one place after the other: the first layer after it, its sources, and the tap."""
+        taps = write_taps(model)
+        found = [(0, slice(0, 1), taps["input"])]
+        for layer in range(graph.n_layers):
+            for part in ("attn", "mlp"):
+                found.append((layer, self.stage(graph, layer, part), taps[f"{part}.{layer}"]))
+        return found
+
+    def away(
+        self, setting: Setting, batch: PairBatch, differences: Differences, sources: slice
+    ) -> Float[Tensor, "pair pos width"]:
+        """What the ablation of all sources of one place takes away there."""
+        return differences(slice(None))[sources].sum(0)
 
     @abstractmethod
     def meet(
@@ -155,6 +172,10 @@ class Neurons(Level):
         """At the hidden activations that the output matrix reads."""
         taps = NeuronValues.taps(model)
         return {name: tap for name, tap in taps.items() if name != "input" and _layer(name) >= first}
+
+    def places(self, model: Model, graph: Graph) -> list[tuple[int, slice, Tap]]:
+        """The hidden activations of each layer."""
+        return [(i, slice(i, i + 1), model.resolve(Site("mlp_post", i))) for i in range(graph.n_layers)]
 
     def stage(self, graph: Graph, layer: int, part: str) -> slice:
         """The layer's neurons, which are one source of `NeuronValues`; attention has none."""

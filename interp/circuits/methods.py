@@ -148,7 +148,7 @@ def _staged(setting: Setting, batch: PairBatch, path: Points) -> tuple[Tensor, T
     pre = {f"pre.{layer}": model.resolve(Site("resid_pre", layer)) for layer in range(model.n_layers)}
     seen, clean, ablated = _observed(setting, batch, pre)
     differences, total = seen.differences(setting.ablation), None
-    for stage in _stages(setting, differences):
+    for stage in _stages(setting, batch, differences):
         for some in path.chunks(setting.plan.steps):
             writes = [(stage.tap, less(stage.away, some.alphas))]
             if stage.layer:
@@ -189,18 +189,12 @@ class _Stage:
         return lambda columns: differences(columns)[self.sources]
 
 
-def _stages(setting: Setting, differences: Differences) -> list[_Stage]:
-    level, model, graph = setting.level, setting.model, setting.graph
-    every = differences(slice(None))
-    if level.view.taps(model).keys() >= {"post.0"}:
-        places = [(i, slice(i, i + 1), model.resolve(Site("mlp_post", i))) for i in range(graph.n_layers)]
-    else:
-        taps = write_taps(model)
-        places = [(0, slice(0, 1), taps["input"])]
-        for layer in range(graph.n_layers):
-            for part in ("attn", "mlp"):
-                places.append((layer, level.stage(graph, layer, part), taps[f"{part}.{layer}"]))
-    return [_Stage(layer, sources, tap, every[sources].sum(0)) for layer, sources, tap in places]
+def _stages(setting: Setting, batch: PairBatch, differences: Differences) -> list[_Stage]:
+    level = setting.level
+    return [
+        _Stage(layer, sources, tap, level.away(setting, batch, differences, sources))
+        for layer, sources, tap in level.places(setting.model, setting.graph)
+    ]
 
 
 def _softened(setting: Setting, batch: PairBatch, grad_drop: bool) -> tuple[Tensor, Tensor, Tensor]:

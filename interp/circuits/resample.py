@@ -38,13 +38,16 @@ class Totals:
         self._n = len(groups)
 
     def add(self, example: Int[Tensor, " pair"], scores: Float[Tensor, "pair score"]) -> None:
-        """Take the scores of some pairs."""
-        if self._sum is None:
-            self._sum = torch.zeros(scores.shape[1], dtype=torch.float64)
-            self._drawn = torch.zeros(self.replicates, scores.shape[1])
+        """Take the scores of some pairs; scores that come up for the first time were zero before."""
+        if self._sum is None or self._drawn is None:
+            self._sum = torch.zeros(0, dtype=torch.float64)
+            self._drawn = torch.zeros(self.replicates, 0)
+        more = (0, scores.shape[1] - len(self._sum))
+        if more[1]:
+            self._sum = torch.nn.functional.pad(self._sum, more)
+            self._drawn = torch.nn.functional.pad(self._drawn, more)
         self._sum += scores.double().sum(0).cpu()
         if self.replicates:
-            assert self._drawn is not None
             self._drawn.addmm_(self._weights[:, example], scores.float().cpu())
 
     @property
