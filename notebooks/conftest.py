@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared"
-NEEDS_SHARED = {"02_number_on_a_real_model.ipynb"}
+NEEDS_SHARED = {"08_number_on_a_real_model.ipynb"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

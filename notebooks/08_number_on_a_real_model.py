@@ -26,10 +26,13 @@ pairs = f"{shared}/circuits/feature_circuits/data/simple_train.json"
 noun = r"clean_prefix,patch_prefix~^\w+ (\w+)"
 prompts = interp.load_prompts(pairs, model.tokenizer, label="case", group=noun)
 study = interp.probe(model, prompts, "resid_post", permutations=100)
-print(study.report)
-interp.plots.figure(study.report)
+print(study.report.headline)
+interp.plots.table(study.report)
 
 # %% [markdown]
-# **Answer.** The number can be read far above shuffled labels. But read the controls before writing that down: in this
-# model's tokens a plural mostly *ends in a token of its own*, so the last token alone, and even a model with random
-# weights, do nearly as well. The report says so in its first sentence.
+# **Answer.** The number can be read far above shuffled labels. But read the controls before writing that down: in
+# this model's tokens a plural mostly *ends in a token of its own*, so the last token alone, and even a model with
+# random weights, do nearly as well. The report says so in its first sentence.
+
+# %%
+interp.plots.image(study.report)
