@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ResultsArg = Annotated[list[Path], tyro.conf.Positional, tyro.conf.arg(metavar="DIR...")]
 COLUMNS = ("report", "row", "column", "a", "b", "change", "inside")
+IS = ("is", "are")
 TEXT = 96  # characters of a text that changed, on the terminal
 
 
@@ -122,20 +123,22 @@ class Diff:
 def once(results: Sequence[Result]) -> tuple[list[Result], list[str]]:
     """The results without reports that one before holds as well, whatever the command; and what was left out."""
     from ..report import Result
+    from ..report.diff import listed
 
     seen: dict[Report, str] = {}
     kept, notes = [], []
     for result in results:
-        fresh = {}
-        for name, report in result.reports.items():
-            bare = _bare(report)
-            if bare in seen:
-                notes.append(f"{result.where}: {name} is the same as in {seen[bare]}, and shown once")
-            else:
-                fresh[name] = report
-        seen |= {_bare(report): result.where for report in fresh.values()}
-        if fresh:
-            kept.append(Result(result.where, fresh, result.inputs))
+        bare = {name: _bare(report) for name, report in result.reports.items()}
+        twice = [name for name in bare if bare[name] in seen]
+        if len(twice) == len(bare):
+            notes.append(f"{result.where} holds what {seen[bare[twice[0]]]} holds, and is shown once")
+            continue
+        if twice:
+            where = listed(dict.fromkeys(seen[bare[name]] for name in twice))
+            notes.append(f"{result.where}: {listed(twice)} {IS[len(twice) > 1]} the same as in {where}, and shown once")
+        seen |= {report: result.where for report in bare.values() if report not in seen}
+        fresh = {name: report for name, report in result.reports.items() if name not in twice}
+        kept.append(Result(result.where, fresh, result.inputs))
     return kept, notes
 
 

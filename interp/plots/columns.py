@@ -340,6 +340,8 @@ HEADINGS |= {
 _HEADINGS_OF = {
     **circuit_columns.HEADINGS,
     **list_columns.HEADINGS,
+    "diff": {"row": "Row", "column": "Number", "a": "A", "b": "B", "change": "B minus A", "inside": "Inside"},
+    "diff-sources": {"what": "What", "a": "A", "b": "B"},
     "erasure": {"nested_auc": "Nested AUC"},
     "direction": {
         "gap": "Distance of means",

@@ -12,7 +12,7 @@ from .columns import KEY_COLUMNS
 from .gallery import FIGURES
 from .sections import SUMMARIES, Section, section
 from .tables import Table
-from .words import _HOME as _WORDS
+from .words import has_words
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -66,7 +66,7 @@ def is_known(kind: str) -> bool:
     >>> is_known("probe"), is_known("my-own")
     (True, False)
     """
-    return kind in SUMMARIES or kind in FIGURES or kind in KEY_COLUMNS or kind in _WORDS
+    return kind in SUMMARIES or kind in FIGURES or kind in KEY_COLUMNS or has_words(kind)
 
 
 def study(
@@ -106,14 +106,15 @@ def _said_once(sections: Sequence[Section]) -> list[Section]:
 
 
 def _warnings(reports: Sequence[Report]) -> list[str]:
-    """Every warning once, with the report that it comes from where there are several."""
+    """Every warning once, with the report that it comes from where there are several and it is not of the whole."""
     found = [(r.title, text) for r in reports for text in r.warnings]
     where: dict[str, list[str]] = {}
     for name, text in found:
         where.setdefault(text, []).append(name)
     if len(reports) == 1:
         return list(where)
-    return [text if len(names) > 1 else f"{names[0]}: {text}" for text, names in where.items()]
+    whole = reports[0].title if reports[0].kind in SUMMARIES else None
+    return [text if len(names) > 1 or names[0] == whole else f"{names[0]}: {text}" for text, names in where.items()]
 
 
 def _values(reports: Sequence[Report], name: str) -> list[Any]:

@@ -137,6 +137,7 @@ def _column(report: Report, name: str) -> list[Cell]:
         return [Cell(p_value(v)) for v in values]
     fixed = next((_DECIMALS[word] for word in name.split("_") if word in _DECIMALS), None)
     style = {"decimals": _decimals(values) if fixed is None else fixed, "said": report.kind in _SAID}
+    style["digits"] = 6 if report.kind == "diff" else None  # where two numbers are held side by side
     if low is None or high is None:
         return [_cell(v, style) for v in values]
     cells = []
@@ -172,6 +173,8 @@ def _plain(value: Any, style: dict[str, Any]) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}").replace("-", MINUS)
+    if isinstance(value, float) and style.get("digits") and math.isfinite(value):
+        return f"{value:.{style['digits']}g}".replace("-", MINUS)
     if isinstance(value, float):
         return number(value, style.get("decimals"))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list) else str(value)

@@ -16,6 +16,8 @@ _HOME = {
     "selection-test": "directions",
     "heads": "directions",
     "doctor": "doctor",
+    "diff": "diff",
+    "diff-sources": "diff",
     "probe-grid": "grid",
     "sweep": "grid",
     "boundary": "grid",
@@ -71,7 +73,12 @@ _HOME = {
     "conflict-pruned": "attention_heads",
 }
 
-__all__ = ["Note", "caption", "explanations", "how_to_read"]
+__all__ = ["Note", "caption", "explanations", "has_words", "how_to_read"]
+
+
+def has_words(kind: str) -> bool:
+    """Whether there is anything to say about reports of a kind."""
+    return kind in _HOME
 
 
 def explanations(report: Report) -> list[Note]:
