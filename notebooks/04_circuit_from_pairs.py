@@ -105,6 +105,7 @@ values = [
         "corrupted": f"chair {wrong} spoon {right} chair",
         "answer": f" {right}",
         "wrong_answer": f" {wrong}",
+        "group": right,
     }
     for right, wrong in map(str.split, words)
 ]

@@ -51,8 +51,8 @@ interp.plots.table(fitted.report, ["site", "auc", "null_auc_hi", "p_max", "cos_h
 # ## Adding it
 #
 # On harmless requests that it was not fitted on. The score is the log odds that the answer begins as refusals do:
-# above 0 the model refuses. Nineteen random directions of the same length are added at the same token. `kl` is the
-# price, in nats per token on neutral chats, beside that of random directions.
+# above 0 the model refuses. Nineteen random directions of the same length are added at the same token. The KL is the
+# price, in nats per token on neutral chats.
 
 # %%
 harmless = test.select(test.labels == 0).select(slice(0, 32))
