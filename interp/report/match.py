@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Row = Mapping[str, Any]
+_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,15 @@ class Matched:
 def key_columns(a: Sequence[Row], b: Sequence[Row]) -> tuple[str, ...]:
     """The columns that tell the rows of both apart, as few as do it, in their order.
 
-    Numbers that were measured (with an interval beside them, or p-values) are none. Columns that hold the same values
-    on both sides come first, so that a verdict that changed does not part a row from its like.
+    Numbers that were measured (with an interval beside them, p-values, long fractions) are none. Columns that hold the
+    same values on both sides come first, so that a verdict that changed does not part a row from its like.
 
     >>> a = [{"site": "embed", "mark": "last", "auc": 0.5}, {"site": "embed", "mark": "t_inst", "auc": 0.7}]
     >>> key_columns(a, [{**row, "auc": 0.6} for row in a])
     ('mark',)
     """
     names = dict.fromkeys(name for row in (*a, *b) for name in row)
-    usable = [name for name in names if not _measured(name, names)]
+    usable = [name for name in names if not _measured(name, names) and all(_short(row.get(name)) for row in (*a, *b))]
     if len(a) < 2 and len(b) < 2:  # nothing to tell apart; the first text still says what the row is
         return tuple(n for n in usable if all(isinstance(row.get(n), str) for row in (*a, *b)))[:1]
     shared = [n for n in usable if {_plain(row.get(n)) for row in a} == {_plain(row.get(n)) for row in b}]
@@ -86,6 +87,11 @@ def _measured(name: str, names: Mapping[str, Any]) -> bool:
     stem = name[:-3] if name.endswith(("_lo", "_hi")) else name
     interval = stem + "_lo" in names and stem + "_hi" in names
     return interval or name == "p" or name.startswith("p_") or name.endswith(("_p", "_p_max"))
+
+
+def _short(value: Any) -> bool:
+    """Whether a value can be a setting; a fraction of many digits was measured."""
+    return not isinstance(value, float) or len(repr(value)) <= _DIGITS
 
 
 def _values(row: Row, columns: Sequence[str]) -> tuple[str, ...]:
