@@ -19,7 +19,7 @@ STAMP := $(VENV)/.interp-$(shell cksum < pyproject.toml | tr -d ' ')
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2); echo $$(( n > 4 ? 4 : n )))
 PYTEST := $(BIN)/python -m pytest
 # What `make check` runs: the tests that load no model.
-FAST := tests/test_architecture.py tests/test_package.py tests/report tests/stats tests/prompts
+FAST := tests/test_architecture.py tests/test_package.py tests/report tests/stats tests/prompts tests/docs/test_pages.py
 PARALLEL := -n $(WORKERS) --dist loadfile
 
 .PHONY: help setup demo test check docs fmt slow bench lock clean
@@ -64,7 +64,7 @@ check: setup ## before each commit: format, lint, types, the fast tests (< 1 min
 	@$(PYTEST) -q $(PARALLEL) $(FAST)
 
 docs: setup ## build the site of docs/ into .site/ (REPOSITORY_URL=https://... for links into the code)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --config-file .mkdocs.yml
 	@echo "docs: open .site/index.html"
 
 fmt: setup ## put the code into shape

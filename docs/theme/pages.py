@@ -30,31 +30,19 @@ def elsewhere(root: Path = ROOT) -> dict[str, str]:
     pages["data/README.md"] = "data/README.md"
     cards = sorted(root.glob("data/*/README.md"))
     pages |= {f"data/{card.parent.name}.md": card.relative_to(root).as_posix() for card in cards}
-    books = sorted(root.glob("notebooks/*.py"))
-    pages |= {f"notebooks/{b.stem}.md": f"notebooks/{b.name}" for b in books if b.stem != "conftest"}
+    books = [book.with_suffix(".py") for book in sorted(root.glob("notebooks/*.ipynb"))]
+    pages |= {f"notebooks/{b.stem}.md": f"notebooks/{b.name}" for b in books}
     return pages
 
 
 def notebook_page(source: str, name: str) -> str:
-    """A notebook in jupytext's percent form as a page: its text, and its code as blocks.
-
-    >>> print(notebook_page("# ---\\n# x: 1\\n# ---\\n\\n# %% [markdown]\\n# # Title\\n#\\n# Text\\n\\n# %%\\nf()\\n", "n"))
-    # Title
-    <BLANKLINE>
-    Run it: `notebooks/n.ipynb`.
-    <BLANKLINE>
-    Text
-    <BLANKLINE>
-    ```python
-    f()
-    ```
-    """
+    """A notebook in jupytext's percent form as a page: its text, and its code as blocks."""
     parts = []
     for cell in re.split(r"^# %%", source, flags=re.M)[1:]:
         head, _, body = cell.partition("\n")
         text = body.strip("\n")
         if "[markdown]" in head:
-            parts.append("\n".join(line.removeprefix("# ").removeprefix("#") for line in text.split("\n")))
+            parts.append("\n".join(re.sub("^# ?", "", line) for line in text.split("\n")))
         elif text:
             parts.append(f"```python\n{text}\n```")
     page = "\n\n".join(parts)
@@ -63,11 +51,7 @@ def notebook_page(source: str, name: str) -> str:
 
 
 def order(text: str, folder: str) -> list[Any]:
-    """The pages that a folder's index links to, in its order, under its headings.
-
-    >>> order("# All\\n\\n## A\\n- [x](x.md)\\n- [y](y.md#z)\\n\\n## B\\n- [w](w.md)\\n", "methods")
-    ['methods/README.md', {'A': ['methods/x.md', 'methods/y.md']}, {'B': ['methods/w.md']}]
-    """
+    """The pages that a folder's index links to, in its order, under its headings."""
     nav: list[Any] = [f"{folder}/README.md"]
     here, seen = nav, set()
     for heading, page in re.findall(r"^## (.+)$|\]\(([\w-]+\.md)(?:#[^)]*)?\)", text, re.M):
@@ -104,9 +88,6 @@ def turn(text: str, source: str, page: str, pages: dict[str, str], repository: s
 
     `pages` maps files of the repository to pages of the site. What is no page becomes a link to the repository, or the
     words with the path behind them.
-
-    >>> turn("[a](docs/a.md#x), [b](Makefile), `[c](d)`", "README.md", "index.md", {"docs/a.md": "a.md"})
-    '[a](a.md#x), b (`Makefile`), `[c](d)`'
     """
 
     def link(found: re.Match[str]) -> str:
