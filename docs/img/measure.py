@@ -21,6 +21,8 @@ from interp.circuits.attention import attention_report
 from interp.circuits.occlusion import token_attribution
 from interp.directions import diff_means
 from interp.directions.heads import iti
+from interp.errors import InterpError
+from interp.plots.gallery import FIGURES
 from interp.probes.grid import probe_grid
 from interp.probes.tokens import token_scores
 from interp.prompts import PromptSet
@@ -42,7 +44,9 @@ COMMANDS = {
     "direction": f"direction {CHAT} --method logistic --mark t_post --group group --limit 100",
     "selection": f"direction {CHAT} --method select --refusal Sorry Unfortunately",
     "steering": "steer data/chat data/chat/harmless.jsonl --direction out/selection/direction.safetensors "
-    "--refusal Sorry Unfortunately --at t_post --neutral data/chat/neutral.jsonl --limit 48 --coeff 0 0.5 1 2 4 "
+    "--refusal Sorry Unfortunately --at t_post --neutral data/chat/neutral.jsonl --limit 48 --coeff 0 0.5 1 2 4",
+    "gate": "steer data/chat data/chat/harmless.jsonl --direction out/selection/direction.safetensors "
+    "--refusal Sorry Unfortunately --at t_post --limit 24 --coeff 0 1 --n-random 1 "
     "--gate out/direction/directions/resid_post.3.safetensors --gate-calibrate data/chat/harmful.jsonl "
     "data/chat/harmless.jsonl --gate-label harmful",
     "ablation": "ablate data/chat data/chat/harmful.jsonl --direction out/selection/direction.safetensors "
@@ -54,16 +58,29 @@ COMMANDS = {
     "circuit": "circuit data/induction data/induction/pairs.jsonl --top 12",
     "retrieval": "heads data/needle data/needle/haystacks.jsonl --draws 10 --shuffles 100 --limit 60",
     "conflict": "heads data/conflict data/conflict/conflicts.jsonl --kind conflict --how zero --draws 40",
-    "lens": "lens data/memory data/memory/stories.jsonl --limit 12",
+    "lens": "lens data/memory data/memory/records.jsonl --limit 24 --train data/memory/stories.jsonl --steps 80",
+    "direct": "lens data/conflict data/conflict/conflicts.jsonl --answer context --wrong memory --limit 60",
+    "nodes": "circuit data/induction data/induction/pairs.jsonl --level node --top 4",
+    "neurons": "circuit data/fraction data/fraction/pairs.jsonl --level neuron --top 8",
+    "doctor": "doctor data/chat --json out/doctor/doctor.json",
     "memorisation": "memorisation data/memory data/memory/records.jsonl --never data/memory/never "
     "--injected data/memory/injected --neutral data/memory/stories.jsonl --permutations 100",
 }
 
 
+# The sweep of docs/guides, as its page says.
+SWEEP = "data/chat data/chat/contexts.jsonl --label harmful --group group --at t_inst t_post --C 0.01 1 --seeds 2"
+
+
 def run(name: str, work: Path) -> Path:
     """Run one command in the folder, as a user would; where its reports are."""
     out = f"out/{name}"
-    words = ["interp", *shlex.split(COMMANDS[name]), "--out", out]
+    (work / out).mkdir(parents=True, exist_ok=True)
+    if name == "sweep":
+        script = [sys.executable, str(HERE.parent / "guides/sweep.py"), *shlex.split(SWEEP), "--permutations", "60"]
+        subprocess.run([*script, "--out", out], cwd=work, check=True)
+        return work / out
+    words = ["interp", *shlex.split(COMMANDS[name]), *([] if name == "doctor" else ["--out", out])]
     with (work / f"{name}.log").open("w") as log:
         subprocess.run(words, cwd=work, check=True, stdout=log, stderr=subprocess.STDOUT)
     return work / out
@@ -147,11 +164,59 @@ def edge(about: str) -> list[Report]:
 
 STUDIES = {f.__name__: f for f in (grid, tokens, attribution, attention, side, heads, edge)}
 
+# Kind -> the columns that are kept of reports with a row for each of many examples.
+COLUMNS = {
+    "extraction": ("record", "label", "dose", "exact", "log_p", "min_k"),
+    "cliff-judge": ("rank", "id", "selected", "drop", "plateau", "final", "refused"),
+    "belief-map": ("id", "role", "category", "cell", "harm_belief", "refusal_belief", "refusal_score"),
+}
+# Kinds that several commands report -> the command whose report is shown.
+FROM = {
+    "curve": "demo",
+    "recall": "demo",
+    "signature": "demo",
+    "gap": "demo",
+    "project-out": "demo",
+    "lens": "lens",
+    "steering": "steering",
+}
+
+
+def keep(work: Path) -> list[Path]:
+    """Copy the reports that have a figure, one for each kind, to where `gallery.py` looks."""
+    found: dict[str, tuple[str, Report]] = {}
+    for path in sorted((work / "out").glob("*/*.json")):
+        try:
+            report = Report.load(path)
+        except InterpError:  # scores and lists of files lie beside the reports
+            continue
+        name = path.parent.name
+        if report.kind in FIGURES and report.rows and (report.kind not in found or FROM.get(report.kind) == name):
+            found[report.kind] = name, report
+    REPORTS.mkdir(exist_ok=True)
+    return [_small(report).save(REPORTS / f"{kind}.json") for kind, (_, report) in sorted(found.items())]
+
+
+def _small(report: Report) -> Report:
+    names = COLUMNS.get(report.kind)
+    if names is None:
+        return report
+    rows = [{name: row[name] for name in names if name in row} for row in report.rows]
+    return dataclasses.replace(report, rows=rows)
+
 
 if __name__ == "__main__":
     work = Path(sys.argv[1])
-    for name in sys.argv[2:]:
+    work.mkdir(parents=True, exist_ok=True)
+    if not (work / "data").exists():
+        (work / "data").symlink_to(testbeds.path("chat").parent)
+    chosen = sys.argv[2:] or [*COMMANDS, "sweep", *STUDIES]
+    for name in chosen:
+        if name in COMMANDS or name == "sweep":
+            run(name, work)
+            continue
         for report in STUDIES[name](f"python docs/img/measure.py WORK {name}"):
             (work / "out" / name).mkdir(parents=True, exist_ok=True)
             report.save(work / "out" / name / f"{report.kind}.json")
-            print(repr(report)[:1500])
+    for path in keep(work):
+        sys.stdout.write(f"docs/img/reports/{path.name}\n")

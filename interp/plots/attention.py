@@ -115,7 +115,7 @@ def attention_patterns(
     count = len(tokens)
     frame = panel_frame(theme, chosen, width or (theme.width if len(chosen) == 1 and count <= 12 else theme.wide))
     label = 0.6 * max(map(len, tokens))
-    frame = _square(dataclasses.replace(frame, left=label + 1.6), 1.0, label + 1.6)
+    frame = _square(dataclasses.replace(frame, left=label + 1.6), 1.0, label - 1.0)
     small = min(theme.font_size * 0.95, 0.92 * frame.panels[0].width / max(count, 1))
     step = max(1, math.ceil(theme.font_size * 0.82 / max(small, 1e-9))) if small < theme.font_size * 0.82 else 1
     figure = go.Figure()
@@ -131,7 +131,7 @@ def attention_patterns(
                 hovertext=tips, showscale=False, xaxis=panel.x, yaxis=panel.y, xgap=0.5, ygap=0.5,
             )
         )  # fmt: skip
-    frame.dress(figure, report.title, left=frame.left, bottom=label + 2.4)
+    frame.dress(figure, report.title, left=frame.left, bottom=label + 1.4)
     figure.update_layout(showlegend=False)
     places = list(range(0, count, step))
     texts = [tokens[i] for i in places]

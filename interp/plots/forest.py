@@ -107,9 +107,9 @@ def forest(report: Report, theme: str | Theme = "screen", width: float | None = 
         points = [Point(i + shift, name, row) for i, (name, row) in enumerate(zip(names, rows, strict=True))]
         words = interval_words(report, points, field)
         figure.add_trace(_dots(points, field, look.fields[field] + words, style, theme, (look.log, least)))
+    if len(fields) == 1 and line is None:
+        figure.update_traces(showlegend=False)
     frame.dress(figure, report.title, left=frame.left)
-    if len(fields) == 1 and look.line(report) is None:
-        figure.update_layout(showlegend=False)
     most = max(3, int(panel.width / (4.2 * theme.font_size)))
     frame.draw_axes(
         figure,
@@ -134,7 +134,7 @@ def _short(name: str) -> str:
 def _frame(theme: Theme, names: Sequence[str], series: int, width: float | None) -> Frame:
     size = theme.font_size
     left = 0.58 * max(map(len, names)) + 1.2
-    full = width or (theme.width if left * size < 0.45 * theme.width else theme.wide)
+    full = width or (theme.width if left * size < 0.5 * theme.width else theme.wide)
     high = size * max(2.0 if series == 1 else 2.7, 0) * max(len(names), 2)
     plot_width = full - size * (left + 0.9)
     return Frame(theme, full, (Panel("x", "y", 0, 0, (0.0, 1.0), (0.0, 1.0), plot_width, ""),), 1, high, left)

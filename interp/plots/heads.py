@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 # Against refusing in blue, for it in vermillion, nothing in white; Okabe and Ito's two safest.
-DIVERGING = [[0.0, "#0072b2"], [0.25, "#7fb8d8"], [0.5, "#ffffff"], [0.75, "#eaae7f"], [1.0, "#d55e00"]]
+# Blue gets darker than vermillion does, so that a greyscale print tells the two apart.
+DIVERGING = [[0.0, "#00457a"], [0.25, "#5fa3cf"], [0.5, "#ffffff"], [0.75, "#f2bf98"], [1.0, "#e27a2f"]]
 _MARKED = 3
 _WRITTEN = 200  # cells whose numbers still fit
 

@@ -160,4 +160,4 @@ def _crossed(
 
 def _short(value: float) -> str:
     text = f"{value:.2f}"
-    return text if value >= 1 or value < 0 else text[1:]
+    return text.removeprefix("0")

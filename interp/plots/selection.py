@@ -66,8 +66,8 @@ def candidate_grid(report: Report, theme: str | Theme = "screen", width: float |
     figure = go.Figure()
     for panel, field in zip(frame.panels, _FIELDS, strict=True):
         figure.add_trace(_grid(report, field, marks, layers, panel, frame).update(xaxis=panel.x, yaxis=panel.y))
+    figure.update_traces(showlegend=False)
     frame.dress(figure, report.title, left=frame.left)
-    figure.update_layout(showlegend=False)
     step = next(
         s for s in (1, 2, 4, 5, 10, 20, 50, 100) if layers / s <= frame.panels[0].width / (2.2 * theme.font_size)
     )
@@ -219,8 +219,8 @@ def judged_direction(report: Report, theme: str | Theme = "screen", width: float
         for arm, row in found.items():
             point = Point(float(arms.index(arm)), _ARMS[arm][0], row)
             figure.add_trace(_dot(point, field, arm, theme).update(xaxis=panel.x, yaxis=panel.y))
+    figure.update_traces(showlegend=False)
     frame.dress(figure, report.title, left=frame.left, bottom=1.8)
-    figure.update_layout(showlegend=False)
     points = [Point(0.0, "", row) for row in report.rows]
     for panel, (_, _, field, _) in zip(frame.panels, shown, strict=True):
         words = interval_words(report, points, field).removeprefix(", ")

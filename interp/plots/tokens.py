@@ -153,11 +153,13 @@ def _legend(figure: Figure, report: Report, most: float, theme: Theme) -> None:
     unit = html.escape(str(report.meta.get("unit", "score")))
     threshold = report.meta.get("threshold")
     entries = [
-        (f"{unit} up to {most:.2g}", _UP.faint(_STRONGEST), "grid"),
-        ("below 0", _DOWN.faint(_STRONGEST), "grid"),
+        (f"{unit}, above 0", _UP.faint(_STRONGEST), "grid"),
+        (f"below 0 (deepest: ±{most:.2g})", _DOWN.faint(_STRONGEST), "grid"),
     ]
     if isinstance(threshold, (int, float)):
-        entries.append((f"above {threshold:.2g}, the threshold of whole texts", "rgba(0,0,0,0)", "ink"))
+        own = any("threshold" in row for row in report.rows)
+        words = "above the text's threshold" if own else f"above {threshold:.2g}, the threshold of whole texts"
+        entries.append((words.replace("-", "−"), "rgba(0,0,0,0)", "ink"))
     if any(row.get("special") for row in report.rows):
         entries.append(("control token", Style("band").faint(0.35), "grid"))
     for name, fill, edge in entries:

@@ -13,6 +13,7 @@ from .bars import bar_slots, draw_bars
 from .canvas import Canvas
 from .legend import Entry, add_legend
 from .marks import draw_annotation, draw_shape, draw_title
+from .slim import slim
 from .spec import Spec, get, require_supported
 from .style import POINTS, color
 from .traces import draw_heatmap, draw_scatter
@@ -53,7 +54,7 @@ def render(
         drawing.patch.set_facecolor(color(get(spec.layout, "paper_bgcolor", "#ffffff")))
         _draw(drawing, spec)
         drawing.savefig(out, format=format, metadata=_METADATA[format], dpi=dpi if format == "png" else "figure")
-    return out.getvalue()
+    return slim(out.getvalue()) if format == "svg" else out.getvalue()
 
 
 @contextmanager
