@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 # The order of the pages of docs/ itself; others follow behind them.
-FIRST = ("architecture.md", "benchmarks.md", "comparisons.md", "figures.md")
+FIRST = ("reports.md", "figures.md", "architecture.md", "benchmarks.md", "comparisons.md")
 FENCE = re.compile(r"^ {0,3}(```+|~~~+)[^\n]*\n.*?^ {0,3}\1[ \t]*$", re.M | re.S)
 LINK = re.compile(
     r"(?P<code>(?P<ticks>`+)(?!`)(?:(?!\n\s*\n).)+?(?<!`)(?P=ticks)(?!`))"
@@ -132,7 +132,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Turn a page's links."""
     sources = elsewhere()
     own = page.file.src_uri
-    pages = {f"docs/{f.src_uri}": f.src_uri for f in files if f.src_uri not in sources}
+    pages = {f"docs/{f.src_uri}": f.src_uri for f in files if f.inclusion.is_included() and f.src_uri not in sources}
     pages |= {source: there for there, source in sources.items()}
     # Readers follow a link to the folder of notebooks, or to one, to its page.
     pages |= {p.removesuffix(".py") + ".ipynb": there for p, there in pages.items() if p.startswith("notebooks/")}

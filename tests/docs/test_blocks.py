@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import json
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +17,7 @@ import pytest
 
 import interp
 from interp import testbeds
-from tests.docs.reading import NAMES, PAGES, Block, Page
+from tests.docs.reading import NAMES, PAGES, ROOT, Block, Page
 
 
 def _erasers() -> dict[str, Any]:
@@ -38,20 +39,11 @@ def _extraction() -> dict[str, Any]:
 
 
 def _own() -> dict[str, Any]:
-    bed = testbeds.path("chat")
-    rows = [
-        {"prompt": row["text"], "label": name, "group": row["group"]}
-        for name in ("harmful", "harmless")
-        for row in _rows(bed / f"{name}.jsonl")[:20]
-    ]
-    return {"many": interp.load_prompts(rows, interp.load_model(bed).tokenizer, template="chat")}
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    import json
-
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{**row, "text": row["request"]} for row in rows]
+    bed, rows = testbeds.path("chat"), []
+    for label in ("harmful", "harmless"):
+        lines = (bed / f"{label}.jsonl").read_text(encoding="utf-8").splitlines()[:20]
+        rows += [{"label": label, **{k: json.loads(line)[k] for k in ("messages", "group")}} for line in lines]
+    return {"many": interp.load_prompts(rows, interp.load_model(bed).tokenizer)}
 
 
 # What a page's blocks take as given. A page that is not here brings everything itself.
@@ -71,10 +63,10 @@ def _shown(page: Page, block: Block) -> str | None:
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_blocks_run_and_print_what_they_show(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_blocks_run_and_print_what_they_show(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for folder in ("docs", "data"):  # a reader stands in the repository, and writes elsewhere
+        (tmp_path / folder).symlink_to(ROOT / folder)
     names = GIVEN.get(name, dict)()
     page = PAGES[name]
     for block in page.python:
