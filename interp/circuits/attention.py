@@ -75,9 +75,9 @@ def attention_report(
         [('z.0.h0', 'previous'), ('z.1.h0', 'induction')]
     """
     chosen = _heads(model, heads)
-    used = prompts.select(np.flatnonzero(prompts.lengths >= 3))
-    if not len(used):
+    if not (long := prompts.lengths >= 3).any():
         raise PromptError("attention needs a prompt of three tokens or more")
+    used = prompts.select(np.flatnonzero(long))
     places = [place_of(tokens) for tokens in used.tokens]
     shares, even, kept, provenance = _look(model, used, chosen, places, batch_tokens, command, progress)
     groups = groups_of(used)

@@ -72,7 +72,7 @@ def cross_cells(figure: Figure, panel: Panel, cells: Sequence[tuple[float, float
 
     if not cells:
         return
-    cross = {"symbol": "x", "size": theme.marker_size * 0.75, "color": PALETTE["ink"]}
+    cross = {"symbol": "x", "size": theme.marker_size * 0.75, "color": PALETTE["muted"]}
     shown = not any(trace.name == name for trace in figure.data)
     figure.add_trace(
         go.Scatter(

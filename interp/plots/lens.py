@@ -105,7 +105,7 @@ def lens_tokens(report: Report, lens: str | None = None, theme: str | Theme = "s
         go.Heatmap(
             z=p, x=list(range(columns)), y=list(range(depths)), colorscale=_SURE, zmin=0, zmax=1, xgap=1, ygap=1,
             hoverinfo="text", hovertext=hover, text=says, texttemplate="%{text}", showscale=False,
-            textfont={"size": size, "color": "#1f2328"},
+            textfont={"size": size, "color": "#20242a"},
         )
     )  # fmt: skip
     frame.dress(figure, report.title, bottom=6.0)

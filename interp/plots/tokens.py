@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _TEXTS = 6  # shown at most
 _LONGEST = 24  # letters of a token
 _UP, _DOWN = Style("blue"), Style("orange")
-_STRONGEST = 0.6  # opacity of the highest score
+_STRONGEST, _WEAKER = 0.6, 0.35  # opacity of the highest score, above and below zero: in grey, dark is above
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ def _score(row: Mapping[str, Any]) -> float:
 def _draw(figure: Figure, box: _Box, most: float, theme: Theme) -> None:
     score, special, above = _score(box.row), bool(box.row.get("special")), bool(box.row.get("above"))
     style = Style("band") if special else _UP if score > 0 else _DOWN
-    depth = 0.35 if special else _STRONGEST * min(abs(score) / most, 1.0)
+    strongest = _STRONGEST if score > 0 else _WEAKER
+    depth = 0.35 if special else strongest * min(abs(score) / most, 1.0)
     line = {"color": PALETTE["ink" if above else "grid"], "width": theme.line_width * (1.1 if above else 0.4)}
     figure.add_shape(
         type="rect", x0=box.left, x1=box.right, y0=box.line - 0.42, y1=box.line + 0.42, xref="x", yref="y", line=line,
@@ -154,7 +155,7 @@ def _legend(figure: Figure, report: Report, most: float, theme: Theme) -> None:
     threshold = report.meta.get("threshold")
     entries = [
         (f"{unit}, above 0", _UP.faint(_STRONGEST), "grid"),
-        (f"below 0 (deepest: ±{most:.2g})", _DOWN.faint(_STRONGEST), "grid"),
+        (f"below 0 (deepest: ±{most:.2g})", _DOWN.faint(_WEAKER), "grid"),
     ]
     if isinstance(threshold, (int, float)):
         own = any("threshold" in row for row in report.rows)

@@ -226,7 +226,8 @@ def draw_heatmap(axes: Any, trace: Props, x: Scale, y: Scale, order: float) -> l
         for i, j in np.ndindex(z.shape):
             text = plain(trace["text"][i][j])[0] if get(trace, "text") is not None else ""
             light = np.isfinite(z[i, j]) and np.dot(shades(norm(z[i, j]))[:3], (0.3, 0.59, 0.11)) < 0.5
-            shade = get(trace, "textfont.color") or ("#ffffff" if light else "#1f2328")
+            # Not the ink of pages, which turns light on dark ones: a cell keeps its colour there.
+            shade = get(trace, "textfont.color") or ("#ffffff" if light else "#20242a")
             axes.text(
                 across[j], down[i], text, ha="center", va="center", color=color(shade),
                 fontsize=get(trace, "textfont.size", 12) * POINTS, zorder=order + 0.5,
