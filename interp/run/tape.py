@@ -100,7 +100,7 @@ class Tape:
     that what other consumers of the same tensor do with it does not count. ``writes`` come before both. With ``start``
     the blocks before that layer are not computed: write the stream at ``resid_pre.<start>`` (or, if no block is left,
     at ``resid_post`` of the last). ``secants`` are attention patterns of another run, by layer: gradients through the
-    softmax there are those of the whole way between the two runs (see `interp.models.rules`); ``None`` in the place of a
+    softmax there are those of the whole way between the two runs (see `interp.models.rules`); ``None`` in place of a
     pattern says that none go through it at all.
 
     >>> import interp

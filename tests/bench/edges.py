@@ -1,10 +1,14 @@
 """Edge attribution beside the split-input layout, exact patching beside one run per edge, and what intervals cost.
 
-OMP_NUM_THREADS=1 python -m tests.bench.edges eap [--pairs 48] [--steps 5]   # GPT-2-small's shape, random weights
-OMP_NUM_THREADS=1 python -m tests.bench.edges exact                          # stories260K's shape, random weights
-OMP_NUM_THREADS=2 python -m tests.bench.edges hundred                        # 100 pairs, EAP, GPT-2-small's shape
+OMP_NUM_THREADS=1 python -m tests.bench.edges eap --steps 1     # and --steps 5; GPT-2-small's shape, random weights
+OMP_NUM_THREADS=1 python -m tests.bench.edges memory --steps 1  # and --steps 5
+OMP_NUM_THREADS=1 python -m tests.bench.edges interval          # 200 replicates beside none
+OMP_NUM_THREADS=1 python -m tests.bench.edges exact             # stories260K's shape, random weights
+OMP_NUM_THREADS=2 python -m tests.bench.edges hundred           # 100 pairs, EAP, GPT-2-small's shape
 
-CPU seconds of the process, and how far its resident memory rises, each layout in a process of its own.
+Times are CPU seconds of the process, in rounds with the order rotated; ratios are paired within a round. ``frozen`` is
+the split layout with parameters that ask for no gradient: the fair control. Memory is that of a process per layout:
+how far its resident memory rises, and the largest sum of tensors alive.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from interp.circuits.batches import pair_batches
 from interp.models import Model
 from interp.run.tape import Tape
 from tests.bench.split_inputs import SplitInputs
+from tests.circuits.live_bytes import LiveBytes
 
 
 def gap(logits, _=None):
@@ -56,33 +61,70 @@ def rows(pairs: Pairs, which: slice) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.tensor(np.stack(p.tokens[which])) for p in (pairs.clean, pairs.corrupted))
 
 
+LAYOUTS = ("split", "frozen", "ours")
+
+
+def scores_of(layout: str, model: Model, pairs: Pairs, a: argparse.Namespace) -> torch.Tensor:
+    """Scores of all edges in one of the layouts."""
+    if layout.startswith("ours"):
+        method = {"method": "eap"} if a.steps == 1 else {"method": "eap-ig", "steps": a.steps, "rule": "right"}
+        limit = None if a.bytes is None else a.bytes << 20
+        replicates = 200 if layout == "ours+ci" else 0
+        found = attribute(model, pairs, gap, replicates=replicates, max_bytes=limit, progress=False, **method)
+        return torch.tensor(found.values)
+    split, total = SplitInputs(model), 0
+    for parameter in model.hf.parameters():
+        parameter.requires_grad_(layout == "split")
+    for start in range(0, len(pairs), a.batch):
+        total = total + split.scores(*rows(pairs, slice(start, start + a.batch)), gap, a.steps)
+    for parameter in model.hf.parameters():
+        parameter.requires_grad_(True)
+    return total / -(-len(pairs) // a.batch)
+
+
+def rounds(layouts: tuple[str, ...], a: argparse.Namespace) -> None:
+    """CPU seconds of each layout, and each layout's ratio to the last one."""
+    model, pairs = model_of("gpt2"), made_pairs(a.pairs, a.width, 50257)
+    legal = torch.from_numpy(Graph.of(model).legal.copy())
+    spent = {name: [] for name in layouts}
+    found = {}
+    for turn in range(a.rounds):
+        for name in layouts[turn % len(layouts) :] + layouts[: turn % len(layouts)]:
+            cpu = time.process_time()
+            found[name] = scores_of(name, model, pairs, a).double() * legal
+            spent[name].append(time.process_time() - cpu)
+    last = layouts[-1]
+    print(f"{a.steps} step(s), {a.pairs} pairs of {a.width} tokens, {a.rounds} rounds:")
+    for name in layouts:
+        ratio = sorted(t / own for t, own in zip(spent[name], spent[last], strict=True))
+        off = (found[name] - found[layouts[0]]).abs().max() / found[layouts[0]].abs().max()
+        print(
+            f"  {name:<8} {np.median(spent[name]):6.2f} CPU s; times {last}: {np.median(ratio):.3f} "
+            f"({ratio[0]:.3f} to {ratio[-1]:.3f}); differs from {layouts[0]} by {off:.1e}"
+        )
+
+
 def one(a: argparse.Namespace) -> None:
-    """One layout, once; prints CPU seconds, wall seconds and the rise of memory."""
+    """The memory of one layout."""
     model, pairs = model_of("gpt2"), made_pairs(a.pairs, a.width, 50257)
     Graph.of(model)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    cpu, wall = time.process_time(), time.perf_counter()
-    if a.layout == "split":
-        split = SplitInputs(model)
-        for start in range(0, a.pairs, a.batch):
-            split.scores(*rows(pairs, slice(start, start + a.batch)), gap, a.steps)
-    else:
-        method = {"method": "eap"} if a.steps == 1 else {"method": "eap-ig", "steps": a.steps, "rule": "right"}
-        replicates = 200 if a.layout == "ours+ci" else 0
-        limit = None if a.bytes is None else a.bytes << 20
-        attribute(model, pairs, gap, replicates=replicates, max_bytes=limit, **method)
-    spent = time.process_time() - cpu, time.perf_counter() - wall
+    scores_of(a.layout, model, pairs, a)
     rise = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"{a.layout:<8} {a.steps} step(s), {a.pairs} pairs: {spent[0]:6.1f} CPU s, {spent[1]:6.1f} s, +{rise:.0f} MB")
+    for parameter in model.hf.parameters():
+        parameter.grad = None
+    with LiveBytes() as live:
+        scores_of(a.layout, model, pairs, a)
+    print(f"{a.layout:<8} resident +{rise:.0f} MiB, tensors {live.peak / 2**20:.0f} MiB", flush=True)
 
 
-def eap(a: argparse.Namespace) -> None:
-    """Both layouts and the interval, one after the other."""
-    for steps in (1, a.steps):
-        for layout in ("split", "ours", "ours+ci"):
-            command = [sys.executable, "-m", "tests.bench.edges", "one", "--layout", layout, "--steps", str(steps)]
-            more = ["--bytes", str(a.bytes)] if a.bytes else []
-            subprocess.run([*command, "--pairs", str(a.pairs), "--batch", str(a.batch), *more], check=True)
+def memory(a: argparse.Namespace) -> None:
+    """Of every layout, a process of its own each."""
+    print(f"{a.steps} step(s), {a.pairs} pairs of {a.width}, {a.batch} at a time; max_bytes of ours: {a.bytes} MiB")
+    for layout in LAYOUTS:
+        command = [sys.executable, "-m", "tests.bench.edges", "one", "--layout", layout, "--steps", str(a.steps)]
+        more = ["--bytes", str(a.bytes)] if a.bytes else []
+        subprocess.run([*command, "--pairs", str(a.pairs), "--batch", str(a.batch), *more], check=True)
 
 
 def one_run_per_edge(a: argparse.Namespace) -> None:
@@ -125,14 +167,17 @@ def hundred(a: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["eap", "exact", "hundred", "one"])
+    parser.add_argument("what", choices=["eap", "memory", "interval", "exact", "hundred", "one"])
     parser.add_argument("--layout", default="ours")
     parser.add_argument("--bytes", type=int, help="max_bytes of ours, in MiB")
-    for name, value in {"pairs": 16, "width": 15, "steps": 5, "batch": 16}.items():
+    for name, value in {"pairs": 16, "width": 15, "steps": 1, "batch": 16, "rounds": 3}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     a = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}", flush=True)
-    {"eap": eap, "exact": one_run_per_edge, "hundred": hundred, "one": one}[a.what](a)
+    if a.what != "one":
+        print(f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}", flush=True)
+    run = {"memory": memory, "exact": one_run_per_edge, "hundred": hundred, "one": one}
+    run |= {"eap": lambda a: rounds(LAYOUTS, a), "interval": lambda a: rounds(("ours+ci", "ours"), a)}
+    run[a.what](a)
 
 
 if __name__ == "__main__":
