@@ -81,12 +81,7 @@ class EdgeScores:
             raise CircuitError(f"ranking={self.ranking!r}: 'absolute' or 'signed'")
         if self.by_span is not None and self.by_span.shape != (len(self.spans), len(self.spans), *shape):
             raise CircuitError(f"by_span has the shape {self.by_span.shape} for {len(self.spans)} spans and {shape}")
-        for name in ("values", "lo", "hi", "draws", "by_span"):
-            array = getattr(self, name)
-            if array is not None:
-                array = array.view()
-                array.flags.writeable = False
-                object.__setattr__(self, name, array)
+        _seal(self, "values", "lo", "hi", "draws", "by_span")
 
     def __getitem__(self, edge: str) -> float:
         """The score of one edge, by name."""
@@ -168,6 +163,9 @@ class NodeScores:
     hi: Float[np.ndarray, "*node"] | None = None
     draws: Float[np.ndarray, "replicate _"] | None = None
 
+    def __post_init__(self) -> None:
+        _seal(self, "values", "lo", "hi", "draws")
+
     @property
     def strength(self) -> Float[np.ndarray, "*node"]:
         """What nodes are ranked by; minus infinity where there is no score."""
@@ -247,6 +245,16 @@ class NodeScores:
 def node_name(graph: Graph, level: str, place: tuple[int, ...]) -> str:
     """The name of a node (``a1.h0``) or a neuron (``m1.n37``) by its place."""
     return graph.sources[place[0]] if level == "node" else f"m{place[0]}.n{place[1]}"
+
+
+def _seal(scores: object, *names: str) -> None:
+    """Arrays that cannot be written to, whoever holds them."""
+    for name in names:
+        array = getattr(scores, name)
+        if array is not None:
+            array = array.view()
+            array.flags.writeable = False
+            object.__setattr__(scores, name, array)
 
 
 def _tensors(arrays: dict[str, Array | None]) -> dict[str, torch.Tensor]:

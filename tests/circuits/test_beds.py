@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,8 @@ METHODS = {
     "eap-ig-act": {"method": "eap-ig-act"},
     "clean-corrupted": {"method": "clean-corrupted"},
     "atp*": {"method": "atp*"},
+    "relp": {"method": "relp"},
+    "relp-qk": {"method": "relp-qk"},
 }
 
 
@@ -40,34 +45,18 @@ def auroc(scores, true, truth):
 @pytest.mark.parametrize("name", ["induction", "and_gate", "fraction"])
 def test_unsaturated_circuits_are_found_by_every_method(name):
     model, pairs, true, truth = bed(name, limit=16)
-    for kwargs in METHODS.values():
+    for method, kwargs in METHODS.items():
         scores = attribute(model, pairs, replicates=0, **kwargs)
+        if (name, method) == ("induction", "relp"):  # holds patterns, so that the true edge into the keys scores 0
+            assert scores["a0.h0->a1.h0<k>"] == 0
+            assert 0.75 < auroc(scores, true, truth) < 1
+            continue
         assert auroc(scores, true, truth) == 1.0
         assert against_truth(scores, true) == {"auroc": 1.0, "auprc": 1.0}
     found = exact(model, pairs, edges=true, replicates=0)
     scale = found.origin.clean - found.origin.ablated
     effects = {e.name: e.effect for e in truth.edges}
     assert all(abs(found[e] / scale) == pytest.approx(effects[e], abs=0.12) for e in true)
-
-
-@pytest.mark.parametrize("beta", [30.0, 100.0])
-def test_sharp_attention_saturates_gradients_but_not_integrals_and_not_the_softmax_rule(tmp_path, beta):
-    folder = testbeds.build("induction", tmp_path / "bed", beta=beta, epsilon=0.02)
-    model, pairs, true, truth = bed("induction", folder, limit=16)
-    found = {m: auroc(attribute(model, pairs, replicates=0, **k), true, truth) for m, k in METHODS.items()}
-    assert 0.6 < found["eap"] < 0.9
-    assert found["clean-corrupted"] < 0.9
-    assert min(found[m] for m in ("eap-ig", "eap-ig-act", "atp*")) >= 0.99
-
-
-def test_the_softmax_rule_is_the_exact_effect_of_a_key(tmp_path):
-    """Whatever the sharpness: the edge into the induction head's keys changes its pattern and nothing else."""
-    folder = testbeds.build("induction", tmp_path / "bed", beta=60.0)
-    model, pairs, _, _ = bed("induction", folder, limit=6)
-    edge = "a0.h0->a1.h0<k>"
-    rule, plain = (attribute(model, pairs, method=m, replicates=0)[edge] for m in ("atp*", "eap"))
-    assert rule == pytest.approx(exact(model, pairs, edges=[edge], replicates=0)[edge], rel=1e-3)
-    assert abs(plain) < 1e-3 * abs(rule)
 
 
 def test_dropping_layers_loses_what_needs_both_layers_of_two():
@@ -160,3 +149,16 @@ def test_beds_refuse_what_they_do_not_know(tmp_path):
     (tmp_path / "truth.json").write_text("{}")
     with pytest.raises(BedError, match="truth of a hand-written circuit"):
         testbeds.truth("fraction", tmp_path)
+
+
+def test_the_page_tells_the_truth_of_the_beds():
+    """The table of true edges in docs/methods/edge-attribution.md, and its counts of false ones."""
+    page = (Path(__file__).parents[2] / "docs" / "methods" / "edge-attribution.md").read_text()
+    for name in ("induction", "or_gate", "and_gate", "fraction"):
+        edges = testbeds.truth(name).edges
+        for edge in edges:
+            if edge.true:
+                assert f"| {name} | `{edge.name}` | {edge.effect:.3f} | {edge.why} |" in page
+        told = re.findall(rf"^\| {name} \| (\d+) \|", page, re.MULTILINE)
+        assert sum(map(int, told)) == sum(not e.true for e in edges)
+        assert max(e.effect for e in edges if not e.true) == 0

@@ -60,23 +60,6 @@ def test_pruning_leaves_paths_from_the_input_to_the_logits():
         circuit.without("input->logits")
 
 
-def test_ranking_is_what_the_scores_say(unchecked):
-    """Absolute and signed rankings are different circuits, and neither is silently the other."""
-    values = np.zeros(SMALL.legal.shape)
-    values[0, 10], values[1, 10], values[2, 10] = -5.0, 3.0, 1.0
-    by_size, by_sign = (scores_of(SMALL, values, ranking=r) for r in ("absolute", "signed"))
-    assert top_edges(by_size, 2).names == ("input->logits", "a0.h0->logits")
-    assert top_edges(by_sign, 2).names == ("a0.h0->logits", "a0.h1->logits")
-    assert top_edges(by_sign, 2).about["ranking"] == "signed"
-    with pytest.raises(CircuitError, match="ranking='both'"):
-        scores_of(SMALL, values, ranking="both")
-    with pytest.raises(CircuitError, match=f"a circuit of 40 edges from scores of {SMALL.n_edges} edges"):
-        top_edges(by_size, 40)
-    values[3, 10] = np.nan
-    rest = SMALL.n_edges - 1
-    assert top_edges(scores_of(SMALL, values), rest).n_edges == rest
-
-
 def test_greedy_hangs_together():
     values = np.zeros(SMALL.legal.shape)
     for edge, value in {"a1.h0->logits": 1.0, "m0->a1.h0<q>": 0.5, "input->m0": 0.4, "input->a0.h0<q>": 9.0}.items():

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interp.circuits import Graph, Pairs, attribute, load_pairs, run_circuits
-from interp.circuits.ablation import make_ablation
+from interp.circuits import Pairs, attribute, load_pairs, run_circuits
 from interp.errors import CircuitError, PromptError, TokenizerMissingError
 from tests.circuits.conftest import off, small
 from tests.models.tiny import word_tokenizer
@@ -50,39 +49,6 @@ def test_answers_of_several_tokens(words):
     assert "left out of 2: 1 answers of several tokens" in kept.notes
 
 
-def test_unequal_lengths_raise_without_spans_and_are_aligned_with_them(words):
-    row = {
-        **ROW,
-        "clean": "the cat sits on",
-        "corrupted": "the cat cats sit sits on",
-        "answer": " a",
-        "wrong_answer": 2,
-    }
-    with pytest.raises(
-        CircuitError, match="5 clean and 7 corrupted tokens; prompts of unequal length need named spans"
-    ):
-        load_pairs([row], words)
-    with pytest.raises(CircuitError, match="no pair of memory can be used: 1 unequal lengths"):
-        load_pairs([row], words, unusable="drop")
-    spans = {"clean_spans": {"who": "cat"}, "corrupted_spans": {"who": "cat cats sit"}}
-    pairs = load_pairs([row | spans], words)
-    # <s> the | cat <- sit, the last of the corrupted span | sits on
-    assert pairs.columns[0].tolist() == [0, 1, 4, 5, 6]
-    assert (pairs.span_names, pairs.span_of(0).tolist()) == (("who", "other"), [1, 1, 0, 1, 1])
-    back = {"clean": row["corrupted"], "corrupted": row["clean"]}
-    swapped = {"clean_spans": spans["corrupted_spans"], "corrupted_spans": spans["clean_spans"]}
-    assert load_pairs([row | back | swapped], words).columns[0].tolist() == [0, 1, 2, 2, 2, 3, 4]
-    short = {"clean_spans": {"who": "cat"}, "corrupted_spans": {"who": "cat cats"}}
-    with pytest.raises(
-        CircuitError, match="2 clean tokens from position 3 stand against 3 corrupted ones from position 4"
-    ):
-        load_pairs([row | short], words)
-    with pytest.raises(CircuitError, match="span 'who' is missing on one side"):
-        load_pairs([{**row, "clean_spans": {"who": "cat"}, "corrupted_spans": {}}], words)
-    # Nothing of the clean prompt is replaced: the token before, cat, stands for the words that were put in.
-    assert load_pairs([row], words, align=True).columns[0].tolist() == [0, 1, 4, 5, 6]
-
-
 @pytest.mark.parametrize(
     ("clean", "corrupted", "columns"),
     [
@@ -115,31 +81,6 @@ def test_a_span_of_another_length_is_patched_from_its_end():
     assert np.isfinite(attribute(model, pairs, replicates=0).values).all()
     with pytest.raises(CircuitError, match="match token by token"):
         attribute(model, pairs, method="atp*", replicates=0)
-
-
-def test_means_count_every_real_token_once():
-    """Ragged prompts: padding is no token, long prompts count with all of theirs, each node has its own mean."""
-    model = small("gpt2")
-    rng = np.random.default_rng(0)
-    tokens = [rng.integers(8, 97, n).tolist() for n in (3, 7, 5)]
-    pairs = Pairs.from_tokens(tokens, tokens[::-1] and [rng.permutation(t).tolist() for t in tokens], answers=[5, 5, 5])
-    import torch
-
-    from tests.circuits.reference import Split
-
-    split = Split(model)
-    with torch.no_grad():
-        each = [split.run(torch.tensor(t)[None])[1] for t in pairs.corrupted.tokens]
-    whole = torch.stack([torch.cat([w[s][0] for w in each]).mean(0) for s in Graph.of(model).sources])
-    for n_pairs in (1, 3):
-        got = make_ablation(model, pairs, "mean", n_pairs=n_pairs)
-        assert off(got.means[0], whole) < 1e-5
-    third = torch.stack([torch.stack([w[s][0][2] for w in each]).mean(0) for s in Graph.of(model).sources])
-    sixth = torch.stack([each[1][s][0][6] for s in Graph.of(model).sources])
-    by_position = make_ablation(model, pairs, "mean-position", n_pairs=2).means
-    assert off(by_position[2], third) < 1e-5
-    assert off(by_position[6], sixth) < 1e-5
-    assert off(whole, third) > 1e-2
 
 
 def test_refusals(words):
