@@ -174,6 +174,7 @@ def in_order(result: Result) -> list[Report]:
 def draw(results: Sequence[Result], studies: Sequence[Sequence[Report]], folder: Path, theme: str) -> int:
     """Every figure of every result into one folder; how many. Names begin with the result's where there are several."""
     from .. import plots
+    from ..errors import ReportError
     from ..plots.gallery import FIGURES
     from .paths import made_folder
 
@@ -182,10 +183,16 @@ def draw(results: Sequence[Result], studies: Sequence[Sequence[Report]], folder:
     for result, study, prefix in zip(results, studies, _prefixes(results), strict=True):
         names = {id(report): name for name, report in result.reports.items()}
         for report in study:
+            name = prefix + names[id(report)]
             if report.kind not in FIGURES or not report.rows:
                 continue
-            for number, figure in enumerate(plots.figures(report, theme=theme), 1):
-                stem = prefix + names[id(report)] + (f"-{number}" if number > 1 else "")
+            try:
+                figures = plots.figures(report, theme=theme)
+            except ReportError as error:
+                print(f"note: no figure of {name}: {error}")
+                continue
+            for number, figure in enumerate(figures, 1):
+                stem = name + (f"-{number}" if number > 1 else "")
                 plots.export(figure, folder / f"{stem}.svg", rows=True)
                 plots.export(figure, folder / f"{stem}.pdf")
                 count += 1

@@ -70,8 +70,8 @@ class Reproduce:
                 self._run(command, again)
             found = compare(made, load_result(fresh), self.tolerance)
             print(f"\n{verdict(found)}\n\nA is {self.result}, B the new result.\n{told(found, self.rows)}")
-            if self.keep is not None:
-                print(f"\nnew result: {self.keep}")
+            kept = "removed again; --keep DIR keeps it" if self.keep is None else self.keep
+            print(f"\nnew result: {kept}")
             if self.out is not None:
                 print(f"\npage: {write_diff(found, self.out)}")
         return 0 if found.same else 1

@@ -13,6 +13,7 @@ from .themes import PALETTE, Theme
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+_BOLD = 0.68  # width of a bold letter, by its height
 Limits = tuple[float, float]
 Ticks = tuple[Limits, list[float], list[str]]  # range, places, texts
 
@@ -55,6 +56,7 @@ class Frame:
     rows: int
     plot_height: float
     left: float = 4.2  # room for the y axis, in letters
+    named: bool = False  # its rows have names, with nothing beside the titles of panels
 
     def apply(
         self,
@@ -112,8 +114,17 @@ class Frame:
         if panel.title:
             figure.add_annotation(
                 text=f"<b>{panel.title}</b>", x=0, y=1, xref=f"{panel.x} domain", yref=f"{panel.y} domain",
-                xanchor="left", yanchor="bottom", yshift=size * 0.25, showarrow=False, font={"size": size},
+                xanchor="left", yanchor="bottom", xshift=0 - self._beyond(panel), yshift=size * 0.25, showarrow=False,
+                font={"size": size},
             )  # fmt: skip
+
+    def _beyond(self, panel: Panel) -> float:
+        """How far the title of a panel that stands alone in its row moves left, over the names of rows, to fit."""
+        if not self.named or any(p.row == panel.row and p is not panel for p in self.panels):
+            return 0.0
+        size = self.theme.font_size
+        beyond = _BOLD * size * len(html.unescape(panel.title)) - panel.width - 0.9 * size
+        return float(round(min(max(beyond, 0.0), self.left * size)))
 
     def corner(self, figure: Figure, panel: Panel, text: str) -> None:
         """A few words above the right end of a panel, in line with its title."""
@@ -191,7 +202,7 @@ def rows_frame(theme: Theme, titles: Sequence[str], names: Sequence[str], width:
         name = str(number + 1) if number else ""
         wide = (across[1] - across[0]) * plot_width
         panels.append(Panel(f"x{name}", f"y{name}", column, row + 1, across, (bottom, top), wide, title))
-    return Frame(theme, full, tuple(panels), rows, height, left)
+    return Frame(theme, full, tuple(panels), rows, height, left, named=True)
 
 
 def _long(name: str) -> str:

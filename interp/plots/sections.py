@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ReportError
 from ..report import Report
 from .claims import Claim, claims
-from .gallery import FIGURES, pictures
+from .gallery import FIGURES, Picture, pictures
 from .inline import inline_svg
 from .interactive import interactive_div
 from .tables import Table, table
@@ -55,6 +56,7 @@ class Section:
     notes: tuple[Note, ...]
     reading: tuple[str, ...]
     details: tuple[tuple[str, str], ...]
+    undrawn: str  # why it has no figure, though others of its kind do
 
 
 def section(
@@ -66,16 +68,18 @@ def section(
         ReportError: a figure cannot be drawn without a browser.
     """
     shown, folded = _tables(report) if tables is None else (list(tables), [])
+    drawn, undrawn = _pictures(report) if figures is None else ([], "")
     return Section(
         number=number,
         report=report,
-        drawings=tuple(_drawings(report, number, figures, interactive)),
+        drawings=tuple(_drawings(report, number, figures, drawn, interactive)),
         claims=claims(report) if report.kind in SUMMARIES and tables is None else (),
         tables=tuple(shown),
         folded=tuple(folded),
         notes=tuple(explanations(report)),
         reading=tuple(how_to_read(report)),
         details=tuple((key, _detail(value)) for key, value in report.meta.items()),
+        undrawn=undrawn,
     )
 
 
@@ -102,19 +106,28 @@ def _tables(report: Report) -> tuple[list[Table], list[Table]]:
     return shown, folded
 
 
-def _drawings(report: Report, number: int, figures: Sequence[Figure] | None, interactive: bool) -> list[Drawing]:
+def _pictures(report: Report) -> tuple[list[Picture], str]:
+    """The figures of the report's kind, or why it has none: one by hand, or of an older version, may lack a column."""
+    if report.kind not in FIGURES or not report.rows:
+        return [], ""
+    try:
+        return pictures(report, "screen"), ""
+    except ReportError as error:
+        return [], str(error)
+
+
+def _drawings(
+    report: Report, number: int, figures: Sequence[Figure] | None, drawn: Sequence[Picture], interactive: bool
+) -> list[Drawing]:
     narrow: list[Figure | None]
     if figures is not None:
         wide, narrow = list(figures), [None] * len(figures)
         about = [("", large.layout.yaxis.title.text or "Figure", False) for large in wide]
-    elif report.kind not in FIGURES or not report.rows:
-        return []
     else:
-        screen = get_theme("screen")
-        drawn = pictures(report, screen)
         wide = [picture.figure for picture in drawn]
-        small = screen.replace(width=_PHONE, wide=_PHONE, panel_height=240)
-        narrow = [None] * len(wide) if interactive else [picture.figure for picture in pictures(report, small)]
+        small = get_theme("screen").replace(width=_PHONE, wide=_PHONE, panel_height=240)
+        phones = drawn and not interactive
+        narrow = [picture.figure for picture in pictures(report, small)] if phones else [None] * len(wide)
         about = [(caption(report, picture.name), picture.name, picture.folded) for picture in drawn]
     drawings = []
     for place, (large, phone, words) in enumerate(zip(wide, narrow, about, strict=True)):

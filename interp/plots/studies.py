@@ -88,7 +88,7 @@ def study(
         lead=several[0] if lead or len(several) == 1 or opens else None,
         summary=opens,
         sections=tuple(_said_once(sections)),
-        warnings=tuple(_warnings(several)),
+        warnings=tuple(_warnings(several, several[0].title if lead or opens else None)),
         commands=tuple(dict.fromkeys(r.provenance.command for r in several if r.provenance.command)),
         models=tuple(_values(several, "model_id")),
         sources=tuple((label, _values(several, name)) for name, label in _SOURCES),
@@ -105,15 +105,14 @@ def _said_once(sections: Sequence[Section]) -> list[Section]:
     return result
 
 
-def _warnings(reports: Sequence[Report]) -> list[str]:
-    """Every warning once, with the report that it comes from where there are several and it is not of the whole."""
-    found = [(r.title, text) for r in reports for text in r.warnings]
+def _warnings(reports: Sequence[Report], whole: str | None) -> list[str]:
+    """Every warning once, with the report that it comes from unless that speaks for all of them (``whole``)."""
     where: dict[str, list[str]] = {}
-    for name, text in found:
-        where.setdefault(text, []).append(name)
+    for report in reports:
+        for text in report.warnings:
+            where.setdefault(text, []).append(report.title)
     if len(reports) == 1:
         return list(where)
-    whole = reports[0].title if reports[0].kind in SUMMARIES else None
     return [text if len(names) > 1 or names[0] == whole else f"{names[0]}: {text}" for text, names in where.items()]
 
 

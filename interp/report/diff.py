@@ -180,7 +180,7 @@ def compare(a: Result, b: Result, tolerance: float = TOLERANCE, key: Sequence[st
             side += [f"{name}: {row_name(row, rows.key) or 'a row'}" for row in alone]
         for row, twin in rows.pairs:
             about = row_name(row, rows.key) or _WHOLE
-            found, count = _changes(name, about, row, twin, rows.key, tolerance)
+            found, count = _changes(name, about, dict(_leaves(row)), dict(_leaves(twin)), rows.key, tolerance)
             changes += found
             compared += count
         found, count = _changes(name, _WHOLE, dict(_leaves(one.meta)), dict(_leaves(other.meta)), (), tolerance)
@@ -244,8 +244,6 @@ def _ends(row: Mapping[str, Any], name: str) -> tuple[float, float] | None:
 
 
 def _equal(one: Any, other: Any, tolerance: float) -> bool:
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(_equal(x, y, tolerance) for x, y in zip(one, other, strict=True))
     if not (_is_number(one) and _is_number(other)):
         return type(one) is type(other) and one == other
     if math.isnan(one) or math.isnan(other):
@@ -258,11 +256,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """What stands in a report's meta, flat: ``cells[2].auc``. A list of plain values stays one value."""
+    """What stands in a row or in a report's meta, flat: ``cells[2].auc``. A list without numbers stays one value."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _leaves(inner, f"{path}.{name}" if path else str(name))
-    elif isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+    elif isinstance(value, list) and any(isinstance(item, (dict, list)) or _is_number(item) for item in value):
         for number, inner in enumerate(value):
             yield from _leaves(inner, f"{path}[{number}]")
     else:

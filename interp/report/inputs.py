@@ -84,11 +84,11 @@ def look_at(paths: Iterable[str], out: str | os.PathLike[str]) -> Inputs:
     found: dict[str, Input] = {}
     for text in paths:
         path = Path(text)
-        if path.is_dir():
+        if os.path.isdir(text):  # unlike Path, no error for a text that is too long for a name
             if (path / "config.json").is_file():
                 for file in sorted(file for pattern in _CHECKPOINT for file in path.glob(pattern) if file.is_file()):
                     found.setdefault(str(file), _input(file))
-        elif path.is_file():
+        elif os.path.isfile(text):
             found.setdefault(text, _input(path))
     up = os.path.relpath(Path.cwd(), Path(out).absolute())
     below = set(Path(up).parts) <= {".."}

@@ -49,7 +49,8 @@ def sources(a: Result, b: Result, reports: Sequence[tuple[Report, Report]]) -> t
         if left != right:
             found[Source(f"file {path}", _short(left.sha256, left.size), _short(right.sha256, right.size))] = None
     if a.command != b.command:
-        found |= dict.fromkeys(_options(a.command, b.command))
+        said = {f"option --{source.what}" for source in found}
+        found |= {option: None for option in _options(a.command, b.command) if option.what not in said}
     return tuple(sorted(found, key=lambda source: source.what.startswith("file ")))
 
 

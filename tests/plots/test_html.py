@@ -127,8 +127,14 @@ def test_a_doctor_report_is_a_table_of_passes(make_probe, tmp_path):
     assert [a.get("class") for t, a in page.tags if t == "span"].count("fail") == 1
     assert "The check does not apply to this model." in page.text
     assert "embed, logits" in page.text
-    assert not page.all("svg")
     assert [a.get("class") for t, a in page.tags if t == "td"].count("long") == 1
+
+
+def test_a_report_that_lacks_what_its_figures_show_says_so_and_is_a_page(make_probe, tmp_path):
+    page = page_of(make_probe(rows=[{"site": "resid_post.0", "score": 0.5}]), tmp_path)
+    assert "No figure: this 'probe' report has none of the columns that its figures show." in page.text
+    assert "resid_post.0" in page.text
+    assert not page.all("svg")
 
 
 def test_figures_and_tables_of_ones_own(make_probe, tmp_path):
@@ -148,8 +154,9 @@ def test_wide_things_scroll_in_their_own_box(make_probe, tmp_path):
     page = page_of(make_probe(), tmp_path)
     boxes = [a for t, a in page.tags if t == "div" and a.get("class") == "scroll"]
     tables = [a for t, a in page.tags if t == "table"]
-    assert len(boxes) == sum(a.get("class") is None for a in tables) == 2
-    assert all(a.get("class") in (None, "facts", "facts hashes") for a in tables)
+    sizes = (None, "many", "many most")  # by the number of columns, for print
+    assert len(boxes) == sum(a.get("class") in sizes for a in tables) == 2
+    assert all(a.get("class") in (*sizes, "facts", "facts hashes") for a in tables)
     assert ".scroll { overflow-x: auto" in page.raw
     assert "prefers-color-scheme: dark" in page.raw
     assert "@media print" in page.raw

@@ -131,11 +131,17 @@ def test_wording_is_told_and_changes_no_number():
 
 
 def test_numbers_of_the_whole_report_are_compared_too():
-    meta = {"cells": [{"dose": 8, "auc": 0.6, "auc_lo": 0.5, "auc_hi": 0.7}], "folds": [1, 2], "unit": "group"}
-    other = {"cells": [{"dose": 8, "auc": 0.8, "auc_lo": 0.7, "auc_hi": 0.9}], "folds": [1, 2], "unit": "pair"}
+    meta = {"cells": [{"dose": 8, "auc": 0.6, "auc_lo": 0.5, "auc_hi": 0.7}], "gain": [0.1, 0.2], "unit": "group"}
+    other = {"cells": [{"dose": 8, "auc": 0.8, "auc_lo": 0.7, "auc_hi": 0.9}], "gain": [0.1, 0.3], "unit": "pair"}
     found = compare(result(meta=meta), result(meta=other))
-    assert [(c.column, c.inside) for c in found.changes] == [("cells[0].auc", "no")]
+    assert [(c.column, c.inside) for c in found.changes] == [("cells[0].auc", "no"), ("gain[1]", None)]
     assert [(c.column, c.a, c.b) for c in found.words] == [("unit", "group", "pair")]
+    assert found.compared == 3 + 4
+
+
+def test_an_option_that_the_provenance_names_is_told_once():
+    reseeded = same_but(seed=1, command="interp probe tiny pairs.jsonl --seed 1 --out a")
+    assert [source.what for source in compare(result(), result(provenance=reseeded)).sources] == ["seed"]
 
 
 def test_rows_and_reports_that_one_side_alone_has():
@@ -257,7 +263,9 @@ def test_inputs_notice_every_change_and_say_nothing_of_the_machine(tmp_path, mon
     Path("data/model").mkdir(parents=True)
     for name in ("model/config.json", "model/model.safetensors", "model/README.md", "pairs.jsonl"):
         (Path("data") / name).write_text(name)
-    made = look_at(["data/model", "data/pairs.jsonl", "gpt2", "last", "data/pairs.jsonl"], Path("out/deep/a"))
+    made = look_at(
+        ["data/model", "data/pairs.jsonl", "gpt2", "a question? " * 99, "data/pairs.jsonl"], Path("out/deep/a")
+    )
     assert [one.path for one in made.files] == [
         "data/model/config.json", "data/model/model.safetensors", "data/pairs.jsonl",
     ]  # fmt: skip
