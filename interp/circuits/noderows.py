@@ -73,7 +73,7 @@ def _where(name: str) -> dict[str, Any]:
     if name == "input":
         return {"kind": "input", "layer": None, "head": None}
     layer, _, rest = name[1:].partition(".")
-    kind = {"": "MLP", "n": "neuron", "h": "head", "e": "expert"}[rest[:1]]
+    kind = {"": "MLP", "n": "neuron", "h": "head", "e": "expert", "s": "expert"}[rest[:1]]
     return {"kind": kind, "layer": int(layer), "head": int(rest[1:]) if kind == "head" else None}
 
 

@@ -189,13 +189,7 @@ class _Paths:
         for name, tap in taps.items():
             part, _, number = name.partition(".")
             layer = int(number) if number else 0
-            rows = self.graph.sources_of(layer)
-            own = {
-                "input": slice(0, 1),
-                "attn": slice(rows.start, rows.stop - 1),
-                "mlp": slice(rows.stop - 1, rows.stop),
-            }
-            inside = range(*own[part].indices(len(self.delta)))
+            inside = range(*self.graph.rows_of(part, layer).indices(len(self.delta)))
             away = torch.stack([self.delta[[r for r in s if r in inside]].sum(0) for s in senders])
             if part == "mlp":
                 chosen = torch.tensor([any(r in inside for r in s) for s in senders])

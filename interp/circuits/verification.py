@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import CircuitError
 from ..report import Report
+from .constants import AblationLike, same_ablation
 from .evaluation import metric_of
 from .headrows import mean_interval
 from .kept import run_kept
@@ -34,6 +35,7 @@ def verify(
     top: int = 20,
     sample: int = 40,
     threshold: float = 0.05,
+    ablation: AblationLike | None = None,
     seed: int = 0,
     max_bytes: int | None = None,
 ) -> Report:
@@ -57,9 +59,10 @@ def verify(
     picked = np.random.default_rng(seed).permutation(len(below))[:sample].tolist()
     places = order[:top] + [below[i] for i in sorted(picked)]
     use = metric_of(scores, metric)
-    true, ends = _measured(model, pairs, scores, places, use, seed, max_bytes)
+    ablation = same_ablation(scores.origin.ablation, ablation)
+    true, ends = _measured(model, pairs, scores, places, use, ablation, seed, max_bytes)
     estimated = np.array([scores.values[p] for p in places])
-    gap = _gap(model, pairs, scores, use, max_bytes)
+    gap = _gap(model, pairs, scores, use, ablation, max_bytes)
     missed = int((np.abs(true[top:]) >= threshold * gap).sum())
     n = len(true) - top
     bound = missed / n if 0 < n == len(below) else _upper(missed, n)
@@ -89,11 +92,11 @@ def verify(
 
 
 def _measured(
-    model: Model, pairs: Pairs, scores: EdgeScores | NodeScores, places: list, metric: Metric, seed: int,
-    max_bytes: int | None,
+    model: Model, pairs: Pairs, scores: EdgeScores | NodeScores, places: list, metric: Metric,
+    ablation: AblationLike, seed: int, max_bytes: int | None,
 ) -> tuple[Float[np.ndarray, " place"], tuple[Array, Array] | None]:  # fmt: skip
     """What ablating each one alone does, and the ends of its interval if there are groups enough."""
-    shared: dict[str, Any] = {"ablation": scores.origin.ablation, "max_bytes": max_bytes}
+    shared: dict[str, Any] = {"ablation": ablation, "max_bytes": max_bytes}
     if isinstance(scores, NodeScores) and scores.level == "neuron":
         everything = places_of(scores)
         without = np.stack([everything] * len(places))
@@ -116,12 +119,13 @@ def _measured(
 
 
 def _gap(
-    model: Model, pairs: Pairs, scores: EdgeScores | NodeScores, metric: Metric, max_bytes: int | None
+    model: Model, pairs: Pairs, scores: EdgeScores | NodeScores, metric: Metric, ablation: AblationLike,
+    max_bytes: int | None,
 ) -> float:  # fmt: skip
     """How much of the metric ablating everything takes."""
     everything = places_of(scores)
     ends = [set_of(scores, everything), set_of(scores, np.zeros_like(everything))]
-    values = run_kept(model, pairs, ends, metric, ablation=scores.origin.ablation, max_bytes=max_bytes).mean(1)
+    values = run_kept(model, pairs, ends, metric, ablation=ablation, max_bytes=max_bytes).mean(1)
     gap = abs(float(values[0]) - float(values[1]))
     if not gap > 0:
         raise CircuitError("ablating everything does not change the metric on these pairs; there is nothing to verify")

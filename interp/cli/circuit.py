@@ -58,7 +58,7 @@ class Circuit:
     """Directory for the page, reports, figures and the circuit."""
     metric: Literal["logit_diff", "prob_diff", "answer_logp", "kl"] = "logit_diff"
     """What the circuit is of: right minus wrong in logits or probability, log p of the answer, or KL to the model."""
-    method: Literal["eap", "eap-ig", "eap-ig-act", "clean-corrupted", "atp*"] = "eap-ig"
+    method: Literal["eap", "eap-ig", "eap-ig-act", "clean-corrupted", "atp*", "relp", "relp-qk"] = "eap-ig"
     """How edges are scored."""
     level: Literal["edge", "node", "neuron"] = "edge"
     """What is scored: edges, with query, key and value apart; the input, heads and MLPs; or MLP neurons."""

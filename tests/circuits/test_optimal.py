@@ -20,6 +20,7 @@ from interp.circuits import (
     fit_optimal,
     load_pairs,
     run_circuits,
+    verify,
 )  # fmt: skip
 from interp.errors import ArtefactError, CircuitError, ProvenanceError
 from interp.models import load_model
@@ -144,6 +145,9 @@ def test_circuits_are_judged_by_the_ablation_they_were_found_with(fitted):
         evaluate(model, JUDGE, scores, sizes=[20], random=0, ablation="zero")
     report = evaluate(model, JUDGE, scores, sizes=[20], random=0, ablation=fitted)
     assert report.meta["ablation"] == "optimal"
+    with pytest.raises(CircuitError, match="give them again as ablation="):
+        verify(model, JUDGE, scores, top=2, sample=0)
+    assert verify(model, JUDGE, scores, top=2, sample=0, ablation=fitted).meta["ablation"] == "optimal"
     nothing = run_circuits(model, JUDGE, [Circuit.of(scores.graph, [])], ablation=fitted)[0].mean()
     assert report.meta["ablated"] == pytest.approx(nothing, abs=1e-5)
 
