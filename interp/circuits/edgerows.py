@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import CircuitError
 from ..report import Report
 from .circuit import Circuit
+from .resample import few_groups
 from .scores import EdgeScores
 from .select import STABLE
 
@@ -56,7 +57,7 @@ def edge_report(scores: EdgeScores, circuit: Circuit, title: str | None = None) 
         headline=_headline(circuit, meta, rows),
         rows=rows,
         provenance=scores.provenance,
-        warnings=_warnings(meta),
+        warnings=_warnings(meta) + (few_groups(meta.get("groups")) if scores.lo is not None else []),
         meta=meta,
     )
 

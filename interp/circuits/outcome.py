@@ -41,6 +41,7 @@ class Outcome:
         """How the scores were made; the corrupted run is what ablating everything leaves only token by token."""
         clean, ablated = self._ends.mean(1).tolist()
         whole = ablation == "resample" and self._pairs.even
+        details = {**details, "groups": self._totals.n_groups}
         return Origin(method, metric, ablation, clean, ablated if whole else float("nan"), len(self._pairs), details)
 
     def numbers(self) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray] | None]:
