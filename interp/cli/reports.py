@@ -39,8 +39,8 @@ class Merge:
     """Directories that commands wrote with --out, or report files."""
     out: Path
     """The page to write, such as page.html."""
-    title: str = "Results"
-    """Title of the page."""
+    title: str | None = None
+    """Title of the page; by default 'Results', or that of a single result."""
     figures: Path | None = None
     """Also draw all figures into this directory, as SVG, PDF and CSV."""
     theme: Literal["paper", "screen"] = "paper"
@@ -59,11 +59,11 @@ class Merge:
         if self.out.is_dir():
             raise ReportError(f"--out names the page, such as {self.out / 'page.html'}, and {self.out} is a directory")
         results, notes = once([load_result(path) for path in self.results])
-        notes += unknown(results)
-        for note in notes:
+        strange = unknown(results)
+        for note in notes + strange:
             print(f"note: {note}")
         studies = [in_order(result) for result in results]
-        page = plots.write_studies(studies, self.out, title=self.title, interactive=self.interactive)
+        page = plots.write_studies(studies, self.out, self.title, strange, interactive=self.interactive)
         for study in studies:
             print(f"{study[0].title}: {study[0].headline}")
             for warning in dict.fromkeys(text for report in study for text in report.warnings):
@@ -153,10 +153,10 @@ def unknown(results: Sequence[Result]) -> list[str]:
     from ..plots.studies import is_known
 
     return [
-        f"{result.where}: {name} is of the kind {report.kind!r}, which this version does not know; its rows are shown "
-        "as a plain table"
+        f"{report.title!r} is of the kind {report.kind!r}, which this version does not know; its rows are shown as a "
+        "plain table"
         for result in results
-        for name, report in result.reports.items()
+        for report in result.reports.values()
         if not is_known(report.kind)
     ]
 

@@ -55,7 +55,7 @@ def write_html(
 def write_studies(
     studies: Sequence[Sequence[Report]],
     path: str | os.PathLike[str],
-    title: str = "Results",
+    title: str | None = None,
     notices: Sequence[str] = (),
     interactive: bool = False,
 ) -> Path:
@@ -63,20 +63,20 @@ def write_studies(
 
     Each study is the sequence of reports that one command wrote; the first of a kind that sums up (or else the first)
     gives its headline. ``notices`` are sentences about the page as a whole, shown above the index. A page of one study
-    is what `write_html` writes.
+    has no index, and the study's own title if none is given.
 
     Raises:
         ReportError: no study, an empty one, or the file cannot be written.
     """
     if not studies or not all(studies):
         raise ReportError("write_studies needs at least one study, and each needs a report")
-    if len(studies) == 1 and not notices:
-        return write_html(list(studies[0]), path, interactive=interactive, title=title, lead=True)
     made, number = [], 0
     for reports in studies:
-        made.append(study(list(reports), number, None, None, interactive, None, lead=True))
+        own = title if len(studies) == 1 else None
+        made.append(study(list(reports), number, None, None, interactive, own, lead=True))
         number += len(reports)
-    return _write(made, path, title, interactive, notices)
+    name = made[0].title if len(made) == 1 else title or "Results"
+    return _write(made, path, name, interactive, notices)
 
 
 def _write(

@@ -233,16 +233,17 @@ def test_results_become_one_page_with_an_index(results, tmp_path, capsys):
     assert run("report", *results, results[0], "--out", out, "--title", "All of it") == 0
     said = capsys.readouterr().out
     assert f"note: {results[0]} holds what {results[0]} holds, and is shown once" in said
-    assert "report is of the kind 'home-made', which this version does not know" in said
+    assert "'The home-made' is of the kind 'home-made', which this version does not know" in said
     assert "The probe: What the probe found.\n  warning: Few groups." in said
     page = Page(out.read_text("utf-8"))
     assert_offline(page)
     assert not page.all("script")
     text = page.text
     order = [
-        "3 results", "All of it", "What the probe found.", "Few groups.", "One sentence about memorisation.",
-        "Something of my own.", "resid_post.1", "Reproduce", SOURCE.command, "Provenance", "a1",
-        "Records shown 512 times are recited", "One sentence about recall.", "One sentence about erasure.",
+        "3 results", "All of it", "which this version does not know", "What the probe found.", "Few groups.",
+        "One sentence about memorisation.", "Something of my own.", "resid_post.1", "Reproduce", SOURCE.command,
+        "Provenance", "a1", "Records shown 512 times are recited", "One sentence about recall.",
+        "One sentence about erasure.",
     ]  # fmt: skip
     at = 0
     for words in order:
