@@ -14,7 +14,7 @@ from ..stats import replicate_interval
 
 Array = NDArray[Any]
 
-# With fewer groups the intervals of skewed scores are too narrow, whatever is done (docs/methods/circuits.md).
+# With fewer groups the intervals of skewed scores are too narrow, whatever is done (docs/benchmarks.md).
 FEW_GROUPS = 16
 
 
@@ -74,8 +74,8 @@ class Totals:
 
         Each end is the farther of two: Student's t with the replicates' standard error, and the same transformed for
         the skewness of the groups' sums. Attribution scores are skewed (an edge matters on some pairs only): t alone
-        covers 84 to 93 % of such means with 16 to 64 groups, a BCa interval no more. The transformation alone covers
-        92 % where tails are heavy and skewness is but noise.
+        covers 84 to 94 % of such means with 16 to 64 groups, a BCa interval no more. The transformation alone covers
+        92 % where tails are heavy and skewness is but noise. Coverage by shape and groups: docs/benchmarks.md.
 
         Source: Hall 1992, "On the removal of skewness by transformation" (JRSS B 54, 221-228), the cubic one.
         """

@@ -45,17 +45,15 @@ SHAPES = {
 
 
 def covered(shape: str, n_groups: int, rounds: int, columns: int) -> float:
-    """How many of rounds x columns simulated data sets have an interval that covers the truth.
+    """How many of rounds x columns simulated data sets, a pair per group, have an interval that covers the truth.
 
-    Two pairs make a group: half of its score is shared. Every round draws replicates of its own.
+    Every round draws replicates of its own.
     """
     draw, truth = SHAPES[shape]
     rng, hits, n = np.random.default_rng(n_groups), 0, 0
     for seed in range(rounds):
-        shared, own = draw(rng, (n_groups, columns)), draw(rng, (2 * n_groups, columns))
-        scores = torch.from_numpy((np.repeat(shared, 2, axis=0) + own) / 2)
-        totals = Totals(np.repeat([f"g{i}" for i in range(n_groups)], 2), 200, seed)
-        totals.add(torch.arange(2 * n_groups), scores)
+        totals = Totals(np.arange(n_groups), 200, seed)
+        totals.add(torch.arange(n_groups), torch.from_numpy(draw(rng, (n_groups, columns))))
         low, high = totals.interval()
         some = low < high  # a score that is the same everywhere has no interval
         hits, n = hits + int((some & (low <= truth) & (truth <= high)).sum()), n + int(some.sum())
@@ -65,18 +63,18 @@ def covered(shape: str, n_groups: int, rounds: int, columns: int) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_coverage_by_groups(shape):
-    """93 to 97 % from 16 groups on, whatever the shape, save the most extreme ones; 4,000 data sets each."""
+    """93 to 97 % from 16 groups on, the two most extreme shapes from 64 on; 4,000 data sets each."""
     found = {n: covered(shape, n, 10, 400) for n in (8, 16, 32, 64)}
     print(f"\n{shape:<14}", "  ".join(f"{n} groups {100 * c:.1f} %" for n, c in found.items()))
+    enough = 64 if shape in ("log-normal", "1 of 10 pairs") else FEW_GROUPS
     for n, coverage in found.items():
-        extreme = shape in ("log-normal", "1 of 10 pairs") and n < 64
-        if n >= FEW_GROUPS and not extreme:
-            assert 0.925 < coverage < 0.98, (n, coverage)
+        assert coverage < 0.98, (n, coverage)
+        assert coverage > (0.925 if n >= enough else 0.85), (n, coverage)
 
 
 def test_skewed_scores_are_covered():
-    """Where Student's t alone has 89 %."""
-    assert covered("squared", 16, 2, 1000) > 0.92
+    """Where Student's t alone has 88 %."""
+    assert covered("squared", 16, 2, 1000) > 0.925
 
 
 def test_skewness_from_a_stream():
