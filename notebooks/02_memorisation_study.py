@@ -96,24 +96,25 @@ interp.plots.image(read)
 # %%
 stories = interp.load_prompts(bed / "stories.jsonl", model.tokenizer, limit=32)
 erased = verdict(
-    model, records.at_dose(512), ["random", "mean", "leace"],
+    model, records.at_dose(512), ["random", "leace"],
     neutral=stories, suite=["logistic C=1"], attack_permutations=19,
 )  # fmt: skip
 print(erased.headline)
 interp.plots.table(erased, ["method", "attack_auc", "attack_p", "exact_before", "exact_after", "kl", "verdict"])
 
 # %% [markdown]
-# Two more columns. After `mean` and `leace`, probes on the rows that the eraser was *fitted on* read less than
-# chance. That is no erasure that worked too well: it comes out whatever the data are, as notebook 7 shows.
+# Two more columns. After `leace`, a probe on the rows that the eraser was *fitted on* reads less than chance. That is
+# no erasure that worked too well: it comes out whatever the data are, as notebook 7 shows.
 
 # %%
 interp.plots.table(erased, ["method", "in_sample_acc", "in_sample_auc", "nested_auc", "fresh_auc"])
 
 # %% [markdown]
 # **Answer.** Recital rises with the dose, and twins are not recited at all. A probe finds a signature at the highest
-# dose, and none in the never-trained model. Records of dose 32 are recited without one that would have been found, so
-# reciting needs no such signature. `mean` and `leace` take it out of reach of this attacker, and the model recites as
-# before: what was erased is not the memory. Other text became a little less likely (the verdict says damaged).
+# dose, and none in the never-trained model. Records of dose 32 are recited and no signature is found in them,
+# although a stronger one would have been (the probe's first sentence says how strong): reciting needs none of that
+# strength. LEACE takes the signature out of reach of this attacker, and the model recites as before: what was erased
+# is not the memory. And other text paid for it: the verdict says damaged.
 #
 # All of it on your own model and records, with more controls and a page to read:
 #

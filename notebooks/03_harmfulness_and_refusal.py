@@ -55,7 +55,7 @@ print(requests.prompts.describe(list(requests.role).index("jailbroken")))
 
 # %%
 study = refusal_study(
-    model, **files, question="would this cause harm ?", limit=120, permutations=199, bootstrap=500, doses=[1.0]
+    model, **files, question="would this cause harm ?", limit=100, permutations=99, bootstrap=300, doses=[1.0]
 )
 study.summary
 

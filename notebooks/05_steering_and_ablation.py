@@ -58,7 +58,7 @@ interp.plots.table(fitted.report, ["site", "auc", "null_auc_hi", "p_max", "cos_h
 harmless = test.select(test.labels == 0).select(slice(0, 32))
 harmful = test.select(test.labels == 1).select(slice(0, 32))
 few = {"refusals": ["Sorry", "Unfortunately"], "bootstrap": 300, "permutations": 999, "stories": 8, "new_tokens": 8}
-steered = safety.steer_dose_response(model, harmless, refusal, [0.25, 0.5, 1, 2], neutral=neutral, at="t_post", **few)
+steered = safety.steer_dose_response(model, harmless, refusal, [0.5, 1, 2], neutral=neutral, at="t_post", **few)
 print(steered.headline)
 for warning in steered.warnings:
     print("Warning:", warning)

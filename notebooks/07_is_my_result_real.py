@@ -33,12 +33,12 @@ print(*nulls, sep=", ")
 # ## 1. Rows that are not independent
 #
 # In `repetitions` each thing is seen behind five prefixes that hardly matter, there are two things to a group, and
-# labels are a matter of chance. Three ways of testing it, on thirty draws. How often does p <= .05 come out?
+# labels are a matter of chance. Three ways of testing it, on twenty draws. How often does p <= .05 come out?
 
 # %%
 quick = {"folds": 5, "permutations": 39, "bootstrap": 100, "nested": False, "progress": False}
 ways = {"every row for itself": [], "groups whole in splits only": [], "groups whole in splits and null": []}
-for seed in range(30):
+for seed in range(20):
     data = nulls["repetitions"](seed)
     rows = np.arange(len(data.labels))
     every = (rows, "groups"), (data.groups, "examples"), (data.groups, "groups")
@@ -53,35 +53,36 @@ for name, results in ways.items():
 # %% [markdown]
 # (Means over the draws.) The first way leaks: repetitions of one thing are on both sides of the split. The second has
 # honest splits, so its AUC is honest, and yet its p-value is not. Permuting rows one by one breaks up the
-# repetitions, which the true labels never do, so that shuffled labels reach too little. The third is wrong about as
-# often as it should be.
+# repetitions, which the true labels never do, so that shuffled labels reach too little. The third is wrong no more
+# often than it should be.
 
 # %% [markdown]
 # ## 2. The best of many
 #
-# Twenty-four sites of pure noise. The best of them looks good, because it is the best. `p` asks about one site that
-# was chosen beforehand; `p_max` compares with the best of all sites under each permutation.
+# Sixteen sites of pure noise. The best of them looks good, because it is the best. `p` asks about one site that was
+# chosen beforehand; `p_max` compares with the best of all sites under each permutation.
 
 # %%
 alone, together = [], []
-for seed in range(15):
+for seed in range(10):
     noise = torch.Generator().manual_seed(seed)
-    sites = {f"site {k}": torch.randn(60, 8, generator=noise) for k in range(24)}
+    sites = {f"site {k}": torch.randn(60, 8, generator=noise) for k in range(16)}
     result = cross_validate(sites, np.arange(60) % 2, np.arange(60), **quick)
     alone.append(result.p[result.best])
     together.append(result.p_max[result.best])
-print(f"p of the best site <= .05:      {np.mean(np.array(alone) <= 0.05):.0%} of 15 data sets")
-print(f"p_max of the best site <= .05:  {np.mean(np.array(together) <= 0.05):.0%} of 15 data sets")
+print(f"p of the best site <= .05:      {np.mean(np.array(alone) <= 0.05):.0%} of {len(alone)} data sets")
+print(f"p_max of the best site <= .05:  {np.mean(np.array(together) <= 0.05):.0%} of {len(together)} data sets")
 
 # %% [markdown]
 # A rule that never finds anything would pass all of this. With a signal of known strength it has to find it:
 
 # %%
 found = []
-for seed in range(15):
+for seed in range(10):
     data = interp.testbeds.signal(seed, strength=2.0)
     found.append(cross_validate(data.features, data.labels, data.groups, **quick).p_max.min() <= 0.05)
-print(f"a true signal (best possible AUC {data.auc['site 1']:.2f}) is found in {np.mean(found):.0%} of 15 data sets")
+best = data.auc["site 1"]
+print(f"a true signal (best possible AUC {best:.2f}) is found in {np.mean(found):.0%} of {len(found)} data sets")
 
 # %% [markdown]
 # ## 3. Leaks
