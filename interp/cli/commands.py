@@ -21,6 +21,7 @@ from .probes import Probe
 from .refusal import Refusal
 from .reports import Diff, Merge
 from .reproduce import Reproduce
+from .sae import Sae
 from .spread import Spread
 from .steer import Steer
 from .stores import Capture, Show, Verify
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "cliff": Cliff,
     "lens": Lens,
     "heads": Heads,
+    "sae": Sae,
     "spread": Spread,
     "report": Merge,
     "diff": Diff,

@@ -59,6 +59,14 @@ LOOKS = {
         lambda row: str(row.get("search")), {"faithfulness": "Faithfulness", "stability": "Stable edges"},
         "Share", lambda report: (1.0, "The whole model"),
     ),
+    "sae": Look(
+        lambda row: str(row.get("dictionary")), {"explained": "Variance explained", "recovered": "Loss recovered"},
+        "Share", lambda report: (1.0, "Nothing left out"),
+    ),
+    "latents": Look(
+        lambda row: f"{row.get('latent')}{' (random)' if row.get('group') == 'sample' else ''}",
+        {"score": "Estimate", "exact": "Exact"}, "Metric lost",
+    ),
     "doctor": Look(
         lambda row: str(row.get("check")), {"worst": "Largest difference"}, "Largest difference from the plain model",
         lambda report: _tolerance(report), log=True,

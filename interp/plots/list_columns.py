@@ -9,6 +9,8 @@ KEY_COLUMNS: dict[str, tuple[str, ...]] = {
     "tokens": ("text", "position", "token", "score", "p_max", "above"),
     "token-attribution": ("text", "position", "token", "answer", "score", "threshold", "p_max", "above"),
     "attention": ("part", "place", "share", "share_even", "beyond", "looks", "n"),
+    "sae": ("dictionary", "explained", "l0", "dead", "latents", "recovered", "loss"),
+    "latents": ("latent", "group", "score", "exact"),
 }
 _TOKENS = {
     "text": "Text",
@@ -38,6 +40,16 @@ HEADINGS: dict[str, dict[str, str]] = {
     },
     "tokens": _TOKENS,
     "token-attribution": _TOKENS,
+    "sae": {
+        "dictionary": "Dictionary",
+        "explained": "Variance explained",
+        "l0": "Active per token",
+        "dead": "Never active",
+        "latents": "Latents",
+        "recovered": "Loss recovered",
+        "loss": "Loss, nats per token",
+    },
+    "latents": {"latent": "Latent", "group": "Chosen as", "score": "Estimate", "exact": "Exact"},
     "attention": {
         "part": "Head",
         "place": "Looks at",

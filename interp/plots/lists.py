@@ -42,6 +42,8 @@ LISTS: dict[str, tuple[Drawn, ...]] = {
     "refusal-behaviour": (("Refused", forest, _always),),
     "cliff-judge": (("Example by example", against, _always),),
     "extraction": (("Record by record", against, _always),),
+    "sae": (("Beside controls", forest, _always),),
+    "latents": (("Latents one by one", forest, _always),),
     "doctor": (("Checks", forest, lambda report: any(row.get("worst") is not None for row in report.rows)),),
 }
 # Kinds without a figure, and why: what their rows say is words, or numbers of different units.

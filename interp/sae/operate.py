@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..edits import At, Edit, EditRows, When, patch
 from ..errors import SaeError
+from ..sites import Site
 from .latents import Sae
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def reconstruct(
         keep = spared[rows.example.cpu(), rows.pos.cpu()].to(x.device)
         return torch.where(keep[:, None], x, new)
 
-    return Edit(sae.site if site is None else site, fn, at, when, "reconstruct", sae.width)
+    return Edit(sae.site if site is None else Site.parse(site), fn, at, when, "reconstruct", sae.width)
 
 
 def _special(prompts: PromptSet) -> Tensor:

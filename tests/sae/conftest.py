@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-import pytest
 import torch
 
 from interp import PromptSet, capture, testbeds
@@ -16,7 +15,6 @@ from interp.sites import Site
 from tests.circuits.conftest import small  # noqa: F401
 from tests.identity.architectures import ragged
 from tests.unchecked import unchecked  # noqa: F401
-
 
 PROMPTS = PromptSet.from_tokens(ragged((6, 11, 3, 9, 7, 12)))
 
