@@ -6,6 +6,7 @@ copied into docs/. Links are written as a code host reads them, from the file th
 
 from __future__ import annotations
 
+import json
 import posixpath
 import re
 from collections.abc import Iterable
@@ -30,24 +31,30 @@ def elsewhere(root: Path = ROOT) -> dict[str, str]:
     pages["data/README.md"] = "data/README.md"
     cards = sorted(root.glob("data/*/README.md"))
     pages |= {f"data/{card.parent.name}.md": card.relative_to(root).as_posix() for card in cards}
-    books = [book.with_suffix(".py") for book in sorted(root.glob("notebooks/*.ipynb"))]
-    pages |= {f"notebooks/{b.stem}.md": f"notebooks/{b.name}" for b in books}
+    pages |= {f"notebooks/{b.stem}.md": f"notebooks/{b.name}" for b in sorted(root.glob("notebooks/*.ipynb"))}
     return pages
 
 
-def notebook_page(source: str, name: str) -> str:
-    """A notebook in jupytext's percent form as a page: its text, and its code as blocks."""
+def notebook_page(notebook: dict[str, Any], path: str) -> str:
+    """A notebook as a page: its text, its code as blocks, and what it printed and drew when it was last executed."""
     parts = []
-    for cell in re.split(r"^# %%", source, flags=re.M)[1:]:
-        head, _, body = cell.partition("\n")
-        text = body.strip("\n")
-        if "[markdown]" in head:
-            parts.append("\n".join(re.sub("^# ?", "", line) for line in text.split("\n")))
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"]).strip("\n")
+        if cell["cell_type"] == "markdown":
+            parts.append(text)
         elif text:
             parts.append(f"```python\n{text}\n```")
-    page = "\n\n".join(parts)
-    title, _, rest = page.partition("\n")
-    return f"{title}\n\nRun it: `notebooks/{name}.ipynb`.\n{rest}"
+        parts += [shown for output in cell.get("outputs", []) if (shown := _shown(output))]
+    title, _, rest = "\n\n".join(parts).partition("\n")
+    return f"{title}\n\nRun it: `{path}`.\n{rest}"
+
+
+def _shown(output: dict[str, Any]) -> str:
+    data = output.get("data", {})
+    if "image/png" in data:
+        return f"![Figure](data:image/png;base64,{''.join(data['image/png']).replace(chr(10), '')})"
+    text = "".join(output.get("text", data.get("text/plain", ""))).rstrip()
+    return f"```text\n{text}\n```" if text and output.get("name") != "stderr" else ""
 
 
 def order(text: str, folder: str) -> list[Any]:
@@ -121,8 +128,8 @@ def on_files(files: Any, config: Any) -> Any:
 
     for page, source in elsewhere().items():
         text = (ROOT / source).read_text(encoding="utf-8")
-        if source.endswith(".py"):
-            text = notebook_page(text, Path(source).stem)
+        if source.endswith(".ipynb"):
+            text = notebook_page(json.loads(text), source)
         files.append(File.generated(config, page, content=text))
     config.nav = navigation(f.src_uri for f in files.documentation_pages())
     return files
@@ -134,6 +141,4 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     own = page.file.src_uri
     pages = {f"docs/{f.src_uri}": f.src_uri for f in files if f.inclusion.is_included() and f.src_uri not in sources}
     pages |= {source: there for there, source in sources.items()}
-    # Readers follow a link to the folder of notebooks, or to one, to its page.
-    pages |= {p.removesuffix(".py") + ".ipynb": there for p, there in pages.items() if p.startswith("notebooks/")}
     return turn(markdown, sources.get(own, f"docs/{own}"), own, pages, config.repo_url or "")

@@ -75,6 +75,12 @@ class Page:
         return [str(t.attrs["src"]) for t in self.tokens if t.type == "image"]
 
     @property
+    def html(self) -> str:
+        """Whatever is written as HTML, comments aside."""
+        raw = "".join(t.content for t in self.tokens if t.type in {"html_block", "html_inline"})
+        return re.sub(r"<!--.*?-->", "", raw, flags=re.S).strip()
+
+    @property
     def spans(self) -> list[str]:
         """Code between backticks, on one line each."""
         return [" ".join(t.content.split()) for t in self.tokens if t.type == "code_inline"]

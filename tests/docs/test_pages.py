@@ -45,6 +45,11 @@ def test_links_anchors_and_pictures_resolve(name: str) -> None:
     assert not (wrong := broken_links(PAGES[name])), "\n".join(wrong)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_links_and_pictures_are_markdown_and_not_html(name: str) -> None:
+    assert not re.findall(r"<(?:a|img|picture|source|iframe)\b", PAGES[name].html), "the other tests do not read HTML"
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "CHANGELOG.md"])
 def test_files_that_are_named_exist(name: str) -> None:
     assert not (wrong := missing_paths(PAGES[name])), "\n".join(wrong)

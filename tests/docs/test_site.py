@@ -143,8 +143,20 @@ def test_an_index_orders_its_folder() -> None:
 
 
 def test_a_notebook_is_a_page() -> None:
-    source = "# ---\n# x: 1\n# ---\n\n# %% [markdown]\n# # Title\n#\n# Text\n\n# %%\nf()\n"
-    assert hooks.notebook_page(source, "n") == "# Title\n\nRun it: `notebooks/n.ipynb`.\n\nText\n\n```python\nf()\n```"
+    outputs = [
+        {"name": "stdout", "text": ["1\n"]},
+        {"name": "stderr", "text": ["bar"]},
+        {"data": {"image/png": "aa\n"}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "\n", "Text"]},
+        {"cell_type": "code", "source": "f()", "outputs": outputs},
+    ]
+    page = hooks.notebook_page({"cells": cells}, "notebooks/n.ipynb")
+    assert page.startswith(
+        "# Title\n\nRun it: `notebooks/n.ipynb`.\n\nText\n\n```python\nf()\n```\n\n```text\n1\n```\n\n"
+    )
+    assert page.endswith("![Figure](data:image/png;base64,aa)")
 
 
 def test_make_has_what_it_needs() -> None:
