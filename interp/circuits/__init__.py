@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from .export import save_graphml, save_mib
     from .graph import Graph
     from .kept import run_kept
+    from .latentexact import exact_latents
+    from .latentrows import latent_report
+    from .latentscores import LatentScores
     from .load import load_pairs
     from .minimal import minimality
     from .noderows import node_report
@@ -48,6 +51,7 @@ _HOME = {
     "Constants": "constants",
     "EdgeScores": "scores",
     "Graph": "graph",
+    "LatentScores": "latentscores",
     "NodeScores": "scores",
     "NodeSet": "nodeset",
     "Pairs": "pairs",
@@ -59,8 +63,10 @@ _HOME = {
     "edge_report": "edgerows",
     "evaluate": "evaluation",
     "exact": "patching",
+    "exact_latents": "latentexact",
     "fit_optimal": "optimal",
     "greedy": "select",
+    "latent_report": "latentrows",
     "load_pairs": "load",
     "minimality": "minimal",
     "node_report": "noderows",
@@ -81,6 +87,7 @@ __all__ = [
     "Constants",
     "EdgeScores",
     "Graph",
+    "LatentScores",
     "NodeScores",
     "NodeSet",
     "Pairs",
@@ -92,8 +99,10 @@ __all__ = [
     "edge_report",
     "evaluate",
     "exact",
+    "exact_latents",
     "fit_optimal",
     "greedy",
+    "latent_report",
     "load_pairs",
     "minimality",
     "node_report",
