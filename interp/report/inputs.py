@@ -69,6 +69,8 @@ class Inputs:
             data: Any = json.loads(path.read_bytes())
             if data["format"] != _FORMAT or data["version"] != _VERSION:
                 raise ValueError(f"it says {data['format']!r}, version {data['version']!r}")
+            if data["base"] is not None and not set(Path(data["base"]).parts) <= {".."}:
+                raise ValueError(f"base leads elsewhere than up: {data['base']!r}")
             files = tuple(Input(str(f["path"]), int(f["size"]), f["sha256"]) for f in data["files"])
             return cls(files, data["base"])
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -155,6 +155,7 @@ def test_results_go_elsewhere_and_no_tracker_hears_of_it():
     assert redirected(words, Path("b")) == ["probe", "tiny", "x", "--seed", "1", "--out", "b"]
 
 
+@pytest.mark.slow
 def test_a_circuit_comes_back_with_every_report(tmp_path, monkeypatch, capsys):
     rows = [
         {"clean": [a, b, 17, c, a], "corrupted": [a, c, 17, b, a], "answer": b, "wrong_answer": c}
@@ -222,7 +223,7 @@ def test_diff_prints_as_many_changes_as_asked_for(tmp_path, capsys):
 def results(tmp_path: Path, make: Any) -> list[Path]:
     a, b, c = (tmp_path / name for name in ("number", "memory", "odd"))
     saved(a, warnings=["Few groups."])
-    for kind in ("memorisation", "recall", "erasure"):
+    for kind in ("memorisation", "recall"):
         make(kind).save(b / f"{'report' if kind == 'memorisation' else kind}.json")
     saved(c, kind="home-made", headline="Something of my own.")
     return [a, b, c]
@@ -243,7 +244,6 @@ def test_results_become_one_page_with_an_index(results, tmp_path, capsys):
         "3 results", "All of it", "which this version does not know", "What the probe found.", "Few groups.",
         "One sentence about memorisation.", "Something of my own.", "resid_post.1", "Reproduce", SOURCE.command,
         "Provenance", "a1", "Records shown 512 times are recited", "One sentence about recall.",
-        "One sentence about erasure.",
     ]  # fmt: skip
     at = 0
     for words in order:
@@ -270,20 +270,16 @@ def test_all_figures_of_all_results_by_one_command(results, tmp_path, capsys):
     folder = tmp_path / "figures"
     assert run("report", *results, "--out", tmp_path / "page.html", "--figures", folder) == 0
     names = {path.name for path in folder.iterdir()}
-    assert names == {
-        f"{stem}.{end}"
-        for stem in ("number-report", "memory-recall", "memory-erasure")
-        for end in ("svg", "pdf", "csv")
-    }
+    assert names == {f"{stem}.{end}" for stem in ("number-report", "memory-recall") for end in ("svg", "pdf", "csv")}
     head, *rows = (folder / "memory-recall.csv").read_text().splitlines()
     assert head.startswith("panel,series,x_axis,x,x_name")
     assert len(rows) == 20  # five doses, two labels, two panels
-    assert "figures: 3 in" in capsys.readouterr().out
+    assert "figures: 2 in" in capsys.readouterr().out
     first = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".pdf"}
     assert (
         run("report", results[1], "--out", tmp_path / "p.html", "--figures", tmp_path / "one", "--theme", "screen") == 0
     )
-    assert {path.stem for path in (tmp_path / "one").iterdir()} == {"recall", "erasure"}
+    assert {path.stem for path in (tmp_path / "one").iterdir()} == {"recall"}
     assert (tmp_path / "one" / "recall.csv").read_bytes() == first["memory-recall.csv"]
     assert (tmp_path / "one" / "recall.svg").read_bytes() != first["memory-recall.svg"]
 

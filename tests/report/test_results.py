@@ -281,6 +281,9 @@ def test_inputs_notice_every_change_and_say_nothing_of_the_machine(tmp_path, mon
     (tmp_path / "inputs.json").write_text('{"format": "interp.inputs", "version": 9, "files": []}')
     with pytest.raises(ReportError, match="version 9"):
         Inputs.load(tmp_path)
+    (tmp_path / "inputs.json").write_text('{"format": "interp.inputs", "version": 1, "base": "/etc", "files": []}')
+    with pytest.raises(ReportError, match="elsewhere than up"):
+        Inputs.load(tmp_path)
 
 
 def test_the_hash_is_that_of_sha256sum(tmp_path):
