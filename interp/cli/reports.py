@@ -215,7 +215,8 @@ def told(found: Comparison, most: int) -> str:
     if found.sources:
         parts.append(f"Made with:\n{_cut(found.made_with()).table()}")
     if numbers:
-        table = _cut(found.report()).table(COLUMNS, max_rows=min(most, len(numbers)))
+        report = _cut(found.report())
+        table = report.table([c for c in COLUMNS if c in report.columns], max_rows=min(most, len(numbers)))
         rest = len(numbers) - most
         table = table.partition("\n... and ")[0] + (f"\n... and {rest} more; --rows shows more of them" * (rest > 0))
         parts.append(f"Numbers that changed, B against A (those beyond the other's interval first):\n{table}")
@@ -250,4 +251,6 @@ def write_diff(found: Comparison, path: Path) -> Path:
 
     command = command_line()
     reports = [found.report(command), found.made_with(command)]
-    return plots.write_html(reports, path, title=found.report().title, lead=True)
+    names = [Path(side.where).name for side in (found.a, found.b)]
+    title = f"A: {names[0]}, B: {names[1]}" if names[0] != names[1] else "A and B"
+    return plots.write_html(reports, path, title=title, lead=True)

@@ -113,14 +113,16 @@ class Comparison:
     def report(self, command: str | None = None) -> Report:
         """The comparison as a report of kind ``"diff"``: a row for each number or text that changed."""
         rows = [_as_row(change) for change in (*self.changes, *self.words)]
+        if len(self.a.reports) == len(self.b.reports) == 1:
+            rows = [{name: value for name, value in row.items() if name != "report"} for row in rows]
         meta = {
             "same": self.same, "identical": self.identical, "compared": self.compared, "tolerance": self.tolerance,
             "changed": len(self.changes), "reports_a": list(self.a.reports), "reports_b": list(self.b.reports),
             "only_a": list(self.only_a), "only_b": list(self.only_b),
             "made_with": [{"what": s.what, "a": s.a, "b": s.b} for s in self.sources],
         }  # fmt: skip
-        return Report("diff", f"{self.a.where} and {self.b.where}", self.verdict, rows, self._provenance(command),
-                      tuple(self.warnings), meta)  # fmt: skip
+        title = "What changed, B against A"
+        return Report("diff", title, self.verdict, rows, self._provenance(command), tuple(self.warnings), meta)
 
     def made_with(self, command: str | None = None) -> Report:
         """What the two were made with where that differs, as a report of kind ``"diff-sources"``."""
