@@ -1,7 +1,10 @@
-"""Draw the pictures of circuits: made-up scores in the shape of a 12-layer model, of 10, 50 and 300 edges."""
+"""Draw the pictures of circuits, of 10, 50 and 300 edges: of made-up scores in the shape of a 12-layer model, or of
+those that `interp circuit` saved: `python docs/img/draw_circuits.py RESULT NAME`.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +35,17 @@ def made_up(seed: int = 4) -> EdgeScores:
     )
 
 
-if __name__ == "__main__":
-    scores = made_up()
+def draw(scores: EdgeScores, name: str) -> None:
+    """Three sizes in both themes."""
     for n in (10, 50, 300):
         report = edge_report(scores, top_edges(scores, n), f"{n} edges")
         for theme in ("paper", "screen"):
-            path = plots.export(plots.circuit_graph(report, theme), HERE / f"circuit_{n}.{theme}.svg")
+            path = plots.export(plots.circuit_graph(report, theme), HERE / f"{name}_{n}.{theme}.svg")
             print(path)  # noqa: T201
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        draw(EdgeScores.load(Path(sys.argv[1]) / "scores.safetensors"), sys.argv[2])
+    else:
+        draw(made_up(), "circuit")

@@ -93,7 +93,8 @@ def check_answers(prompts: PromptSet, memory: Answers, context: Answers) -> None
         both = np.intersect1d(m, c)
         if len(both):
             raise CircuitError(
-                f"prompt {name!r}: token {both[0]} is the memory and the context answer, so there is no conflict"
+                f"prompt {name!r}: token {both[0]} is the memory and the context answer, so there is no conflict; "
+                "answers are read by their first token"
             )
 
 

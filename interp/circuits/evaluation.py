@@ -17,7 +17,7 @@ from .circuit import Circuit
 from .constants import AblationLike, same_ablation
 from .kept import run_kept
 from .metrics import METRICS, Metric, bind
-from .nodeset import Kept, places_of, set_of, unit_of
+from .nodeset import Kept, drawable, places_of, set_of, unit_of
 from .pairs import Pairs
 from .scores import EdgeScores, NodeScores
 from .select import STABLE, greedy, top_edges, top_nodes
@@ -78,7 +78,7 @@ def evaluate(
     chosen = [chosen_from(scores, n, select) for n in sizes]
     rng = np.random.default_rng(seed)
     chance = [_random(scores, n, rng) for n in sizes for _ in range(random)]
-    ends = [set_of(scores, every_one), set_of(scores, np.zeros_like(every_one))]
+    ends = [set_of(scores, np.zeros_like(every_one)).complement(), set_of(scores, np.zeros_like(every_one))]
     every = [*ends, *chosen, *(c.complement() for c in chosen), *chance]
     ablation = same_ablation(scores.origin.ablation, ablation)
     values = run_kept(model, pairs, every, metric, ablation=ablation, max_bytes=max_bytes)
@@ -161,9 +161,9 @@ def _sizes(total: int, sizes: Sequence[int] | None, unit: str) -> list[int]:
 
 
 def _random(scores: EdgeScores | NodeScores, n: int, rng: np.random.Generator) -> Kept:
-    places = np.argwhere(places_of(scores))
+    places = np.argwhere(drawable(scores))
     mask = np.zeros(scores.values.shape, bool)
-    mask[tuple(places[rng.choice(len(places), n, replace=False)].T)] = True
+    mask[tuple(places[rng.choice(len(places), min(n, len(places)), replace=False)].T)] = True
     return set_of(scores, mask, select="random")
 
 
@@ -237,10 +237,10 @@ def percent(share: float) -> str:
 
 
 def _headline(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
-    good = next((r for r in rows if r["faithfulness"] >= 0.9), None)
+    good = next((r for r in rows if r["faithfulness"] >= 0.9 and r["share"] < 1), None)
     text = f"CPR {meta['cpr']['value']:.3g}, CMD {meta['cmd']['value']:.3g} over {meta['n_pairs']} pairs"
     if good is None:
-        return f"No circuit measured keeps 90 % of the metric; {text}."
+        return f"No circuit measured keeps 90 % of the metric, short of the whole model; {text}."
     size = f"n_{meta['unit']}s"
     kept = f"{good[size]} of {meta[size]} {meta['unit']}s keep {percent(good['faithfulness'])} of the metric"
     return f"{kept} and leave {percent(good['complement'])} without them; {text}."

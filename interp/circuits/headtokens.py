@@ -30,7 +30,7 @@ def answer_tokens(model: Model, prompts: PromptSet, field: str) -> tuple[Int[np.
         TokenizerMissingError: answers are texts, and the model has no tokenizer.
     """
     if field not in prompts.columns:
-        raise CircuitError(f"these prompts have no field {field!r}; fields: {', '.join(prompts.columns) or 'none'}")
+        raise CircuitError(_lacks(prompts, field))
     return tuple(
         _tokens(model, value, f"{field!r} of prompt {name!r}")
         for name, value in zip(prompts.ids, prompts.columns[field].tolist(), strict=True)
@@ -60,6 +60,11 @@ def _first(model: Model, text: str) -> int | None:
     return int(ids[0]) if len(ids) else None
 
 
+def _lacks(prompts: PromptSet, field: str) -> str:
+    there = [name for name in prompts.columns if name != "bos"]
+    return f"these prompts have no field {field!r}; fields: {', '.join(there) or 'none but the text'}"
+
+
 def with_span(model: Model, prompts: PromptSet, field: str, span: str) -> PromptSet:
     """The prompts with a span: where the text of a field stands in each.
 
@@ -73,7 +78,7 @@ def with_span(model: Model, prompts: PromptSet, field: str, span: str) -> Prompt
     [[2, 4]]
     """
     if field not in prompts.columns:
-        raise CircuitError(f"these prompts have no field {field!r}; fields: {', '.join(prompts.columns) or 'none'}")
+        raise CircuitError(_lacks(prompts, field))
     if prompts.texts is None or model.tokenizer is None:
         raise CircuitError(f"{field!r} is looked up in texts, and these prompts are token ids; give their spans")
     found, parts = [], prompts.columns[field].tolist()

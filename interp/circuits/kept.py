@@ -1,4 +1,4 @@
-"""``run_kept``: the model with only some of its edges, nodes or neurons left, and all others ablated."""
+"""``run_kept``: the model with only some of its edges, nodes, neurons or latents left, and all others ablated."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .batches import pair_batches
 from .circuit import Circuit
 from .constants import AblationLike
 from .execute import run_circuits
+from .latentsets import run_latents
 from .metrics import Metric, bind
 from .nodeset import Kept, NodeSet
 from .observe import observe
@@ -41,7 +42,7 @@ def run_kept(
     """The metric of every pair under each set, several sets in one pass.
 
     A node outside a set writes what it writes when ablated, to everything that reads it. Neurons outside a set have
-    their ablated activation; attention runs as it does, on what is then in the stream.
+    their ablated activation, and latents their ablated value; all else runs as it does, on what is then in the stream.
 
     Raises:
         CircuitError: no sets, sets of different levels, or of another model.
@@ -57,10 +58,12 @@ def run_kept(
     circuits = [c for c in sets if isinstance(c, Circuit)]
     nodes = [s for s in sets if isinstance(s, NodeSet)]
     if not sets or len({type(s) for s in sets}) > 1 or len({s.level for s in nodes}) > 1:
-        raise CircuitError("sets to run must be one or more, all of edges, all of nodes or all of neurons")
+        raise CircuitError("sets to run must be one or more, all of edges, all of nodes, of neurons or of latents")
     if circuits or nodes[0].level == "node":
         circuits = circuits or [s.circuit() for s in nodes]
         return run_circuits(model, pairs, circuits, metric, ablation=ablation, max_bytes=max_bytes)
+    if nodes[0].level == "latent":
+        return run_latents(model, pairs, nodes, metric, ablation, max_bytes)
     return _run_neurons(model, pairs, nodes, metric, ablation, max_bytes)
 
 

@@ -106,6 +106,7 @@ def load_pairs(
         encoded = [[_given(t) for t in tokens] for tokens in sides]
         ranges = [[{name: tuple(at) for name, at in one.items()} for one in side] for side in spans]
     found: list[Answer | None] = []
+    reason = ""
     for i, row in enumerate(table.rows):
         try:
             found.append(_answers(row, layout, sides[0][i], encoded[0][i], tokenizer, answers))
@@ -113,15 +114,16 @@ def load_pairs(
             if unusable == "raise":
                 raise CircuitError(f"{table.name}, {table.places[i]}: {error}") from error
             found.append(None)
+            reason = reason or f"; {table.places[i]}: {error}"
         else:
             for side in encoded:
                 side[i] = _longer(side[i], found[-1])
-    if align:
+    if align and layout.corrupted != layout.clean:
         for i in range(len(ids)):
             if not ranges[0][i] and not ranges[1][i]:
                 ranges[0][i], ranges[1][i] = _difference(encoded[0][i].tokens, encoded[1][i].tokens)
     names = tuple(dict.fromkeys(name for one in ranges[0] for name in one))
-    keep, notes = _usable(found, encoded, names, unusable, table.name)
+    keep, notes = _usable(found, encoded, names, unusable, table.name, reason)
     notes += _about_groups(groups, keep, group, table.columns)
     if layout.corrupted == layout.clean:
         notes = (*notes, "no corrupted prompts: the clean ones stand in")
@@ -236,7 +238,12 @@ def _difference(clean: np.ndarray, corrupted: np.ndarray) -> tuple[dict, dict]:
 
 
 def _usable(
-    found: list[Answer | None], encoded: list[list[Encoded]], names: tuple[str, ...], unusable: str, source: str
+    found: list[Answer | None],
+    encoded: list[list[Encoded]],
+    names: tuple[str, ...],
+    unusable: str,
+    source: str,
+    reason: str,
 ) -> tuple[list[int], tuple[str, ...]]:
     """Which pairs are kept, and a note on those that are not; `Pairs` itself refuses what is kept and does not fit."""
     every = range(len(found))
@@ -247,7 +254,7 @@ def _usable(
     lost = {"answers of several tokens": len(found) - len(answered), "unequal lengths": len(answered) - len(keep)}
     reasons = ", ".join(f"{n} {why}" for why, n in lost.items() if n)
     if not keep:
-        raise CircuitError(f"no pair of {source} can be used: {reasons} of {len(found)}")
+        raise CircuitError(f"no pair of {source} can be used: {reasons} of {len(found)}{reason}")
     return keep, ((f"left out of {len(found)}: {reasons}",) if reasons else ())
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import CircuitError
 from ..report import Report
-from .nodeset import NodeSet
+from .nodeset import NodeSet, places_of
 from .scores import NodeScores
 from .select import STABLE
 
@@ -17,9 +17,9 @@ def node_report(scores: NodeScores, chosen: NodeSet, title: str | None = None) -
     """The nodes or neurons that were chosen, the strongest first; of nodes, all the others as well.
 
     Returns:
-        A report of kind ``circuit-nodes`` or ``circuit-neurons``: a row each with ``kind`` (``input head MLP neuron``),
-        ``layer``, ``head``, ``rank``, ``score`` and its interval, ``sure`` (the interval is on one side of zero),
-        ``chosen`` and ``frequency``, how often resampled pairs choose it.
+        A report of kind ``circuit-nodes``, ``circuit-neurons`` or ``circuit-latents``: a row each with ``kind``
+        (``input head MLP neuron latent error``), ``layer``, ``head``, ``rank``, ``score`` and its interval, ``sure``
+        (the interval is on one side of zero), ``chosen`` and ``frequency``, how often resampled pairs choose it.
 
     Raises:
         CircuitError: a set of another graph or level than the scores.
@@ -35,12 +35,12 @@ def node_report(scores: NodeScores, chosen: NodeSet, title: str | None = None) -
     if scores.graph != chosen.graph or scores.level != chosen.level or scores.values.shape != chosen.mask.shape:
         raise CircuitError(f"a set of {chosen.level}s of another graph or level than these scores of {scores.level}s")
     unit, n = scores.level, int(chosen.mask.sum())
-    places = [p for p in scores.order() if unit == "node" or chosen.mask[p]]
+    places = [p for p in scores.order() if unit == "node" or chosen.mask[p] or _is_rest(scores, p)]
     rows = [_row(scores, chosen, place, rank) for rank, place in enumerate(places, 1)]
     origin, about, sizes = scores.origin, chosen.about, np.abs(scores.values)
     meta: dict[str, Any] = {
-        "graph": scores.graph.to_dict(), "unit": unit, f"n_{unit}s": n, "of": scores.values.size,
-        "share_of_scores": float(sizes[chosen.mask].sum() / (np.nansum(sizes) or 1.0)), "metric": origin.metric,
+        "graph": scores.graph.to_dict(), "unit": unit, f"n_{unit}s": n, "of": int(places_of(scores).sum()),
+        "share_of_scores": float(np.nansum(sizes[chosen.mask]) / (np.nansum(sizes) or 1.0)), "metric": origin.metric,
         "method": origin.method, "ablation": origin.ablation, "ranking": scores.ranking, "n_pairs": origin.n_pairs,
         "clean": origin.clean, "ablated": origin.ablated, "stability": about.get("stability"),
         "select": about.get("select"),
@@ -68,8 +68,18 @@ def _row(scores: NodeScores, chosen: NodeSet, place: tuple[int, ...], rank: int)
     return {**row, "chosen": bool(chosen.mask[place])}
 
 
+def _is_rest(scores: NodeScores, place: tuple[int, ...]) -> bool:
+    """Whether it is an SAE's error or skip, which is told whether it was chosen or not."""
+    return scores.level == "latent" and scores.name(place).rpartition(".")[2] in ("error", "skip")
+
+
 def _where(name: str) -> dict[str, Any]:
     """What kind of node a name is of, its layer and head."""
+    site, _, last = name.rpartition(".")
+    if last in ("error", "skip") or (last[:1] == "l" and site):
+        layer = site.rpartition(".")[2]
+        kind = last if last in ("error", "skip") else "latent"
+        return {"kind": kind, "site": site, "layer": int(layer) if layer.isdigit() else None, "head": None}
     if name == "input":
         return {"kind": "input", "layer": None, "head": None}
     layer, _, rest = name[1:].partition(".")
@@ -84,6 +94,9 @@ def _headline(meta: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         kinds = [row["kind"] for row in rows]
         text += f": {_count(kinds, 'head')} heads, {_count(kinds, 'MLP')} MLPs"
         text += " and the input" if "input" in kinds else ""
+    elif unit == "latent":
+        sites = dict.fromkeys(row["site"] for row in rows)
+        text += f" at {', '.join(sites)} ({_count([r['kind'] for r in rows], 'error')} errors among them)"
     else:
         layers = sorted({row["layer"] for row in rows})
         text += f", in layer{'s' * (len(layers) > 1)} {', '.join(map(str, layers))}"

@@ -11,15 +11,18 @@ import numpy as np
 from ..errors import CircuitError
 from ..report import Report
 from .attribution import Level, attribute
-from .evaluation import chosen_from, evaluate
+from .evaluation import chosen_from, evaluate, percent
+from .latentscores import LatentScores
+from .latentsets import LatentTable
 from .metrics import Metric
-from .nodeset import Kept, places_of
+from .nodeset import Kept, drawable
 from .pairs import Pairs
 from .scores import EdgeScores, NodeScores
 from .task import do_task
 
 if TYPE_CHECKING:
     from ..models import Model
+    from ..sae.latents import Sae
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Search:
     """How a circuit is looked for and judged: what the real search and those of the nulls share."""
 
     level: Level
+    saes: tuple[Sae, ...]
     metric: Metric
     method: str
     ablation: str
@@ -44,12 +48,11 @@ class Search:
     def scores(self, model: Model, pairs: Pairs, by_span: bool = False) -> EdgeScores | NodeScores:
         """Scores of every edge (node, neuron) on these pairs."""
         found = attribute(
-            model, pairs, self.metric, level=self.level, expand_kv=self.expand_kv, method=self.method,
+            model, pairs, self.metric, level=self.level, saes=self.saes, expand_kv=self.expand_kv, method=self.method,
             ablation=self.ablation, steps=self.steps, ranking=self.ranking, replicates=self.replicates, seed=self.seed,
             by_span=by_span, max_bytes=self.max_bytes, progress=self.progress,
         )  # fmt: skip
-        assert isinstance(found, (EdgeScores, NodeScores))
-        return found
+        return LatentTable.of(found, self.saes) if isinstance(found, LatentScores) else found
 
     def circuit(self, scores: EdgeScores | NodeScores) -> Kept:
         """The circuit that scores give."""
@@ -119,7 +122,9 @@ def null_report(
         mixed = search.scores(model, other)
         again = search.curve(model, judged, mixed)
         rows.append(_row("shuffled partners", mixed, search.circuit(mixed), real, again, search.n, accuracy))
-    if untrained:
+    if untrained and search.saes:
+        warnings.append("There is no null of an untrained copy: an SAE is of the weights that it was trained on.")
+    elif untrained:
         fresh = model.untrained(search.seed)
         task = do_task(fresh, all_pairs, search.metric, ablation=search.ablation, max_bytes=search.max_bytes)
         own = np.flatnonzero(task.solved)
@@ -160,7 +165,7 @@ def _row(
 
 def _random_row(curve: Report, n: int, scores: EdgeScores | NodeScores, real: Kept) -> dict[str, Any]:
     row = at_size(curve, n)
-    share = float(real.mask.sum() / places_of(scores).sum())
+    share = float(real.mask.sum() / drawable(scores).sum())
     return {
         "search": f"random {curve.meta['unit']}s", "faithfulness": row.get("random"), "cpr": None, "cmd": None,
         "jaccard": share / (2 - share),
@@ -178,8 +183,9 @@ def _headline(rows: Sequence[dict[str, Any]]) -> str:
     for name in dict.fromkeys(row["search"] for row in rows[1:]):
         kept = [row["faithfulness"] for row in rows if row["search"] == name and row["faithfulness"] is not None]
         if kept:
-            parts.append(f"{name} {100 * float(np.mean(kept)):.0f} %")
-    return (
-        f"The circuit keeps {100 * rows[0]['faithfulness']:.0f} % of the metric; circuits of the same size from "
+            parts.append(f"{name} {percent(float(np.mean(kept)))}")
+    text = (
+        f"The circuit keeps {percent(rows[0]['faithfulness'])} of the metric; circuits of the same size from "
         f"{', '.join(parts)}."
     )
+    return text.replace(" -", " \N{MINUS SIGN}")

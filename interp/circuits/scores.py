@@ -154,7 +154,7 @@ class NodeScores:
     """
 
     graph: Graph
-    level: Literal["node", "neuron"]
+    level: Literal["node", "neuron", "latent"]
     values: Float[np.ndarray, "*node"]
     origin: Origin
     provenance: Provenance

@@ -88,7 +88,8 @@ def top_nodes(scores: NodeScores, n: int) -> NodeSet:
     _check(scores, n)
     mask = _top(scores.strength.ravel(), n)
     about = {"n": n, "select": "top", "ranking": scores.ranking, "method": scores.origin.method}
-    found = NodeSet(scores.graph, scores.level, mask.reshape(scores.values.shape), about)
+    saes = getattr(scores, "saes", ())
+    found = NodeSet(scores.graph, scores.level, mask.reshape(scores.values.shape), about, None, saes)
     if scores.draws is None or not n:
         return found
     often, stability = _again(scores.draws, scores.ranking, mask, n)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import CircuitError
 from ..report import Report
+from ..run import capture
 from ..run.progress import Progress
 from .attribution import Level
 from .circuit import Circuit
@@ -20,6 +21,7 @@ from .edgerows import edge_report
 from .evaluation import SHARES
 from .export import save_graphml, save_mib, save_mib_nodes
 from .graph import Graph
+from .latents import rests
 from .metrics import Metric
 from .minimal import minimality
 from .noderows import node_report
@@ -33,8 +35,9 @@ from .verification import verify
 
 if TYPE_CHECKING:
     from ..models import Model
+    from ..sae.latents import Sae
 
-DEFAULT = {"edge": 50, "node": 10, "neuron": 50}  # how many are chosen, if nothing else is said
+DEFAULT = {"edge": 50, "node": 10, "neuron": 50, "latent": 50}  # how many are chosen, if nothing else is said
 FEW = 10  # kept pairs; with fewer, a warning
 SPLIT_FROM = 8  # groups; with fewer, nothing is held out
 
@@ -88,6 +91,7 @@ def circuit_study(
     pairs: Pairs,
     *,
     level: Level = "edge",
+    saes: Sequence[Sae] = (),
     metric: Metric = "logit_diff",
     method: str = "eap-ig",
     ablation: str = "resample",
@@ -118,7 +122,8 @@ def circuit_study(
     untrained copy); for edges also ``minimality`` and ``completeness``.
 
     Args:
-        level: ``edge``, ``node`` (input, heads, MLPs) or ``neuron`` (of MLPs).
+        level: ``edge``, ``node`` (input, heads, MLPs), ``neuron`` (of MLPs), or ``latent`` (of ``saes``, with the
+            error of each as a node of its own).
         metric, method, ablation, steps, ranking, replicates, expand_kv, max_bytes: see `attribute`.
         select, top: how the circuit is chosen, and of how many edges it is (see ``DEFAULT``).
         keep: ``solved`` leaves out the pairs that the model gets wrong; ``all`` keeps every pair.
@@ -131,6 +136,7 @@ def circuit_study(
     Raises:
         CircuitError: the model solves fewer than two pairs, a circuit larger than the graph, or corrupted prompts that
             are the clean ones where an ablation takes its values from them.
+        NonFiniteError: the model's last stream is NaN or infinite.
 
     Source: the measures are those of Wang et al. (arXiv 2211.00593) and MIB (arXiv 2504.13151).
 
@@ -147,7 +153,8 @@ def circuit_study(
     """
     if keep not in ("solved", "all"):
         raise CircuitError(f"keep={keep!r}: 'solved' or 'all'")
-    n_all = _how_many(model, level, expand_kv)
+    capture(model, pairs.clean.select([0]), f"resid_post.{model.n_layers - 1}", at="last", progress=False)
+    n_all = _how_many(model, level, expand_kv, saes)
     top = min(DEFAULT[level], n_all) if top is None else top
     if not 1 <= top <= n_all:
         raise CircuitError(f"a circuit of {top} {level}s in a graph of {n_all}")
@@ -157,13 +164,16 @@ def circuit_study(
     task = do_task(model, pairs, metric, ablation=ablation, seed=seed, max_bytes=max_bytes)
     which = np.flatnonzero(task.solved) if keep == "solved" else np.arange(len(pairs))
     if len(which) < 2:
-        raise CircuitError(f"{task.report.headline} A circuit needs two solved pairs or more (keep='all' takes every).")
+        raise CircuitError(
+            f"{task.report.headline} A circuit needs two solved pairs or more; {len(which)} of {len(pairs)} are there"
+            + " (keep='all' takes every pair)." * (len(pairs) > 1)
+        )
     kept = pairs.select(which)
     on, judged = _halves(kept, seed) if held_out else (kept, kept)
     sizes = tuple(sorted({top, *(max(1, int(share * n_all)) for share in SHARES)}))
     search = Search(
-        level, metric, method, ablation, steps, ranking, select, top, sizes, replicates, seed, expand_kv, max_bytes,
-        progress,
+        level, tuple(saes), metric, method, ablation, steps, ranking, select, top, sizes, replicates, seed, expand_kv,
+        max_bytes, progress,
     )  # fmt: skip
     reports: dict[str, Report] = {"task": task.report}
     scores = search.scores(model, on, by_span=bool(on.spans) and level == "edge")
@@ -195,13 +205,16 @@ def circuit_study(
     return CircuitStudy(summary, reports, scores, circuit, on, judged, model.d_model)
 
 
-def _how_many(model: Model, level: Level, expand_kv: bool) -> int:
+def _how_many(model: Model, level: Level, expand_kv: bool, saes: Sequence[Sae]) -> int:
     graph = Graph.of(model, expand_kv=expand_kv)
     sizes = {
         "edge": graph.n_edges, "node": len(graph.sources), "neuron": graph.n_layers * model.sizes.d_mlp,
+        "latent": sum(sae.n_latents + len(rests(sae)) for sae in saes),
     }  # fmt: skip
     if level not in sizes:
         raise CircuitError(f"level={level!r}: one of {', '.join(sizes)}")
+    if level == "latent" and not saes:
+        raise CircuitError("level='latent' needs saes=[...]: which SAEs' latents?")
     return sizes[level]
 
 

@@ -14,7 +14,7 @@ from .select import STABLE
 from .task import accuracy_words
 
 Row = dict[str, Any]
-CHOSEN = ("circuit-edges", "circuit-nodes", "circuit-neurons")
+CHOSEN = ("circuit-edges", "circuit-nodes", "circuit-neurons", "circuit-latents")
 FAITHFUL = 0.8  # of the metric kept: below it a circuit is not called faithful
 AGREES = 0.8  # Pearson r of estimates with exact patching
 
@@ -123,10 +123,14 @@ def _curve(report: Report, n: int) -> list[Row]:
 
 
 def _complete(meta: Mapping[str, Any], row: Mapping[str, Any]) -> Row:
+    # The gap with nothing taken out is what the circuit lacks to begin with, and no backup's work.
+    lacks = abs(1 - meta["faithfulness"])
+    more = meta["worst"] > lacks + meta["threshold"]
+    verdict = "complete" if meta["complete"] else "has a backup" if more else "lacks too much to say"
     return _claim(
         "Without some of its edges the circuit and the model lose as much (completeness: largest gap)", meta["worst"],
         f"0 where nothing outside does the same work; all other edges keep {row['complement']:.2f}",
-        "complete" if meta["complete"] else "has a backup", holds=bool(meta["complete"]),
+        verdict, holds=bool(meta["complete"]),
     )  # fmt: skip
 
 

@@ -133,7 +133,8 @@ def accuracy_words(meta: Any) -> str:
     >>> accuracy_words({"accuracy": 0.9, "n_pairs": 20, "accuracy_lo": 0.7, "accuracy_hi": 0.97})
     '90 % of 20 pairs (interval 70 to 97 %)'
     """
-    text = f"{100 * meta['accuracy']:.0f} % of {meta['n_pairs']} pairs"
+    n = meta["n_pairs"]
+    text = f"{100 * meta['accuracy']:.0f} % of {n} pair{'s' * (n != 1)}"
     if "accuracy_lo" in meta:
         text += f" (interval {100 * meta['accuracy_lo']:.0f} to {100 * meta['accuracy_hi']:.0f} %)"
     return text

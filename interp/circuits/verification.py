@@ -97,8 +97,8 @@ def _measured(
 ) -> tuple[Float[np.ndarray, " place"], tuple[Array, Array] | None]:  # fmt: skip
     """What ablating each one alone does, and the ends of its interval if there are groups enough."""
     shared: dict[str, Any] = {"ablation": ablation, "max_bytes": max_bytes}
-    if isinstance(scores, NodeScores) and scores.level == "neuron":
-        everything = places_of(scores)
+    if isinstance(scores, NodeScores) and scores.level != "node":
+        everything = np.ones(scores.values.shape, bool)
         without = np.stack([everything] * len(places))
         without[(np.arange(len(places)), *np.array(places).T)] = False
         sets = [set_of(scores, mask) for mask in (everything, *without)]
@@ -123,7 +123,7 @@ def _gap(
     max_bytes: int | None,
 ) -> float:  # fmt: skip
     """How much of the metric ablating everything takes."""
-    everything = places_of(scores)
+    everything = places_of(scores) if isinstance(scores, EdgeScores) else np.ones(scores.values.shape, bool)
     ends = [set_of(scores, everything), set_of(scores, np.zeros_like(everything))]
     values = run_kept(model, pairs, ends, metric, ablation=ablation, max_bytes=max_bytes).mean(1)
     gap = abs(float(values[0]) - float(values[1]))

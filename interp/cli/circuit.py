@@ -13,12 +13,14 @@ from .paths import check_files, made_folder
 
 if TYPE_CHECKING:
     from ..circuits.study import CircuitStudy
+    from ..models import Model
+    from ..sae import Sae
 
 PairsArg = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PAIRS")]
 COLUMNS = ("claim", "value", "verdict")
 PAGE = (
-    "circuit-edges", "circuit-nodes", "circuit-neurons", "circuit", "verification", "circuit-null", "minimality",
-    "completeness", "task",
+    "circuit-edges", "circuit-nodes", "circuit-neurons", "circuit-latents", "circuit", "verification", "circuit-null",
+    "minimality", "completeness", "task",
 )  # fmt: skip
 """Reports on the page, in order."""
 
@@ -41,7 +43,8 @@ class Circuit:
     attribution on one half of them and judged on the other: what the strongest keep of the metric alone
     (faithfulness), what is left without them, CPR and CMD, which of them are needed. The strongest, and random ones
     below them, are measured exactly. Beside it stand random edges, shuffled corrupted prompts and an untrained copy.
-    --level node does the same for the input, heads and MLPs, --level neuron for MLP neurons.
+    --level node does the same for the input, heads and MLPs, --level neuron for MLP neurons,
+    --level latent --sae DIR for the latents of SAEs.
 
     Writes report.html (one offline page), report.json (a row per claim), a JSON and a CSV file per report, the figures
     as SVG and PDF, scores.safetensors, and of edges circuit.mib.json (the schema of the MIB benchmark; of nodes, too)
@@ -60,8 +63,10 @@ class Circuit:
     """What the circuit is of: right minus wrong in logits or probability, log p of the answer, or KL to the model."""
     method: Literal["eap", "eap-ig", "eap-ig-act", "clean-corrupted", "atp*", "relp", "relp-qk"] = "eap-ig"
     """How edges are scored."""
-    level: Literal["edge", "node", "neuron"] = "edge"
-    """What is scored: edges, with query, key and value apart; the input, heads and MLPs; or MLP neurons."""
+    level: Literal["edge", "node", "neuron", "latent"] = "edge"
+    """What is scored: edges, with query, key and value apart; the input, heads and MLPs; MLP neurons; SAE latents."""
+    sae: tuple[Path, ...] = ()
+    """For --level latent: directories with SAEs or transcoders of this model, in the format of sae-lens."""
     expand_kv: bool = False
     """With grouped queries: give every query head a key and a value of its own, as the MIB benchmark has it."""
     ablation: Literal["resample", "zero", "mean", "mean-position", "mean-span"] = "resample"
@@ -122,12 +127,20 @@ class Circuit:
         print(f"\nreport: {page}")
         return 0
 
+    def _saes(self, model: Model) -> list[Sae]:
+        from ..sae import load_sae
+
+        return [load_sae(path, model) for path in self.sae]
+
     def study(self, command: str) -> CircuitStudy:
         """The study that the options describe."""
         from ..circuits import load_pairs
         from ..circuits.study import circuit_study
+        from ..errors import CircuitError
 
-        check_files(self.pairs)
+        if bool(self.sae) != (self.level == "latent"):
+            raise CircuitError("--level latent and --sae go together: an SAE's directory for its latents")
+        check_files(self.pairs, *self.sae)
         made_folder(self.out)
         model = self.loading.load(self.model)
         pairs = load_pairs(
@@ -145,6 +158,7 @@ class Circuit:
             model,
             pairs,
             level=self.level,
+            saes=self._saes(model),
             expand_kv=self.expand_kv,
             metric=self.metric,
             method=self.method,

@@ -23,7 +23,7 @@ from .layers import METRICS, accuracy_by_layer
 from .lens import lens_by_depth, lens_tokens
 from .lists import LISTS, WITHOUT
 from .maps import belief_map, beliefs_by_category
-from .nodes import strongest_nodes
+from .nodes import UNITS, strongest_nodes
 from .project_out import project_out_by_depth
 from .quadrants import beliefs_by_checkpoint, beliefs_by_quadrant
 from .recall import dose_response
@@ -197,12 +197,17 @@ def _circuit_edges(report: Report, theme: str | Theme) -> Iterator[Picture]:
 
 
 def _circuit_nodes(report: Report, theme: str | Theme) -> Iterator[Picture]:
-    yield Picture("Heads and MLPs", head_grid(report, "score", theme))
+    unit = UNITS.get(str(report.meta.get("metric")), "loss")
+    yield Picture("Heads and MLPs", head_grid(report, "score", theme, unit=unit))
     yield Picture("Strongest nodes", strongest_nodes(report, theme))
 
 
 def _circuit_neurons(report: Report, theme: str | Theme) -> Iterator[Picture]:
     yield Picture("Strongest neurons", strongest_nodes(report, theme))
+
+
+def _circuit_latents(report: Report, theme: str | Theme) -> Iterator[Picture]:
+    yield Picture("Strongest latents", strongest_nodes(report, theme))
 
 
 def _circuit(report: Report, theme: str | Theme) -> Iterator[Picture]:
@@ -252,6 +257,7 @@ FIGURES: dict[str, Callable[[Report, str | Theme], Iterator[Picture]]] = {
     "circuit-edges": _circuit_edges,
     "circuit-nodes": _circuit_nodes,
     "circuit-neurons": _circuit_neurons,
+    "circuit-latents": _circuit_latents,
     "circuit": _circuit,
     "verification": _verification,
     "lens": _lens,

@@ -21,11 +21,13 @@ _WRITTEN = 200  # cells whose numbers still fit
 
 
 def head_grid(
-    report: Report, field: str = "contribution", theme: str | Theme = "screen", width: float | None = None
-) -> Figure:
+    report: Report, field: str = "contribution", theme: str | Theme = "screen", width: float | None = None,
+    unit: str | None = None,
+) -> Figure:  # fmt: skip
     """Heads by layer, coloured by what each adds, and MLPs beside them if the report has some.
 
-    Framed are the rows that are ``chosen``, or the three lowest ranks. Nothing is computed here.
+    ``unit`` is what the scale is labelled with, the report's own if it is left out. Framed are the rows that are
+    ``chosen``, or the three lowest ranks. Nothing is computed here.
 
     >>> from interp.provenance import Provenance
     >>> rows = [{"layer": i, "head": h, "contribution": i - h, "rank": 1} for i in range(2) for h in range(3)]
@@ -71,7 +73,7 @@ def head_grid(
     tall = max(1, math.ceil(layers / 24))
     y = Axis((-0.5, layers - 0.5), "Layer", list(range(0, layers, tall)), [str(i) for i in range(0, layers, tall)])
     frame.draw_axes(figure, panel, x, y)
-    _scale(figure, frame, reach, str(report.meta.get("unit", field)))
+    _scale(figure, frame, reach, unit or str(report.meta.get("unit", field)))
     for row in rows:
         if row.get("chosen", isinstance(row.get("rank"), int) and row["rank"] <= _MARKED):
             _frame_cell(figure, panel, row, theme)

@@ -15,7 +15,7 @@ from .themes import PALETTE, ROLES, SERIES, Style, Theme, get_theme
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-KINDS = ("circuit-nodes", "circuit-neurons")
+KINDS = ("circuit-nodes", "circuit-neurons", "circuit-latents")
 UNITS = {"logit_diff": "logits", "answer_logp": "nats", "kl": "nats", "prob_diff": "probability"}
 _MOST = 24  # lines
 _FAINT = 0.35

@@ -30,6 +30,7 @@ _SAID = (
     "circuit-edges",
     "circuit-nodes",
     "circuit-neurons",
+    "circuit-latents",
     "minimality",
     "completeness",
     "task",

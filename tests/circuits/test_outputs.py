@@ -75,6 +75,14 @@ def test_a_shared_key_is_told_for_each_of_its_heads():
     assert sum(edge["in_graph"] for edge in found.values()) == 2
 
 
+def test_every_head_with_a_key_of_its_own_needs_no_splitting():
+    """``expand_kv`` scores have the benchmark's own edges, so that nothing is shared out."""
+    scores = made_up(replace(GROUPED, expand_kv=True))
+    found = to_mib(scores, top_edges(scores, 5), d_model=16)["edges"]
+    assert set(found) == {scores.graph.edge(*place) for place in np.argwhere(scores.graph.legal).tolist()}
+    assert all(edge["score"] == pytest.approx(scores[name]) for name, edge in found.items())
+
+
 def test_nodes_off_every_path_are_not_in_the_benchmarks_circuit():
     circuit = Circuit.of(PLAIN, ["input->a0.h1<v>", "a0.h1->logits", "m0->a1.h0<q>"])
     nodes = to_mib(made_up(PLAIN), circuit, d_model=16)["nodes"]

@@ -118,6 +118,34 @@ def test_files_and_groups(tmp_path, words):
     assert load_pairs(tmp_path / "pairs.jsonl", words, group="clean").groups.tolist() == ["the cat sits"] * 3
 
 
+def test_pairs_that_differ_in_the_same_words_are_one_group(words):
+    """Without a field, what two prompts differ in says which pairs are not independent, whichever is the clean one."""
+    other = {**ROW, "clean": ROW["corrupted"], "corrupted": ROW["clean"]}
+    third = {**ROW, "clean": "the cat sat", "corrupted": "the cat sits"}
+    pairs = load_pairs([ROW, other, third], words)
+    assert len(set(pairs.groups[:2])) == 1
+    assert len(set(pairs.groups)) == 2
+    assert "2 groups by the words in which prompts differ" in repr(pairs)
+    assert len(set(load_pairs([ROW, other, third], words, group="each").groups)) == 3
+    named = load_pairs([{**row, "group": name} for row, name in zip((ROW, other, third), "xyz", strict=True)], words)
+    assert named.groups.tolist() == ["x", "y", "z"]
+    assert not named.notes
+
+
+def test_blimp_has_answers_and_no_corrupted_prompts(words):
+    row = {
+        "sentence_good": "the cat sits", "sentence_bad": "the cat sat", "one_prefix_prefix": "the cat",
+        "one_prefix_word_good": "sits", "one_prefix_word_bad": "sat",
+    }  # fmt: skip
+    pairs = load_pairs([row], words)
+    assert pairs.clean.tokens[0].tolist() == pairs.corrupted.tokens[0].tolist() == words("the cat").input_ids
+    assert pairs.answers[0].tolist() == [words.convert_tokens_to_ids("sits")]
+    assert pairs.wrong[0].tolist() == [words.convert_tokens_to_ids("sat")]
+    assert "no corrupted prompts" in repr(pairs)
+    with pytest.raises(CircuitError, match="paradigms of the one-prefix method"):
+        load_pairs([{"sentence_good": "the cat sits", "sentence_bad": "the cat sat"}], words)
+
+
 @needs_shared
 def test_public_files_load_as_they_are():
     from transformers import AutoTokenizer
@@ -129,6 +157,11 @@ def test_public_files_load_as_they_are():
     assert pairs.even
     aligned = load_pairs(agreement, stories, answers="first", unusable="drop", align=True, limit=60)
     assert len(pairs) < len(aligned)
+    assert len(set(aligned.groups)) == 14  # nouns, each in both numbers
+    blimp = load_pairs(SHARED / "circuits" / "blimp" / "determiner_noun_agreement_1.jsonl", stories, answers="first",
+                       unusable="drop", limit=60)  # fmt: skip
+    assert len(blimp) == 10
+    assert blimp.even
     assert not aligned.even
     names = load_pairs(SHARED / "circuits" / "eap_ig" / "ioi_llama.csv", stories, unusable="drop")
     assert names.answers[0].max() > 1000  # ids of another vocabulary, which is found out when a model is at hand

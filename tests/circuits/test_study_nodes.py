@@ -20,6 +20,7 @@ from interp.circuits.study import CircuitStudy, circuit_study
 from interp.cli.circuit import write_circuit
 from interp.errors import CircuitError
 from interp.report import Report
+from interp.run import capture
 from tests.circuits.conftest import off, random_pairs, small
 from tests.circuits.test_study import copying
 
@@ -134,20 +135,22 @@ def test_neurons_are_scored_checked_and_held_against_nulls():
 
 
 def test_a_planted_neuron_comes_first():
-    """One neuron's output is made to point at the answer's logit; of all neurons it must be the strongest."""
+    """A neuron that is on everywhere is made to write the answer's logit; of all neurons it must be the strongest."""
     import torch
 
     model, pairs = small("gpt2"), random_pairs(6)
+    active = capture(model, pairs.clean, "mlp_post.2", at="last")["mlp_post.2"]
+    on = int(np.asarray(active).min(0).argmax())
     c_proj, head = model.hf.transformer.h[2].mlp.c_proj, model.hf.get_output_embeddings().weight
     kept = c_proj.weight.detach().clone()
     with torch.no_grad():
-        c_proj.weight[11] = 10 * (head[5] - head[7])
-    scores = attribute(model, pairs, level="neuron", replicates=0)
+        c_proj.weight[on] = 10 * (head[5] - head[7])
+    scores = attribute(model, pairs, level="neuron", ablation="zero", replicates=0)
     with torch.no_grad():
         c_proj.weight.copy_(kept)
     assert isinstance(scores, NodeScores)
-    assert scores.rows(1)[0]["neuron"] == "m2.n11"
-    assert scores["m2.n11"] == scores.values[2, 11]
+    assert scores.rows(1)[0]["neuron"] == f"m2.n{on}"
+    assert scores[f"m2.n{on}"] == scores.values[2, on] > 0
 
 
 def test_what_does_not_fit_is_refused(induction, study, tmp_path):

@@ -20,6 +20,8 @@ CAPTIONS = {
     "interval. Pale bars are not among those chosen.",
     "Strongest neurons": "How much of the metric is lost when each neuron alone is ablated, by the estimate, with its "
     "interval. m1.n37 is neuron 37 of layer 1's MLP.",
+    "Strongest latents": "How much of the metric is lost when each latent alone is ablated, by the estimate, with its "
+    "interval; error is what the SAE leaves out. Pale bars are not among those chosen.",
     "Faithfulness by size": "The share of the metric that is kept when only the circuit's {unit}s are left as they are "
     "and all others are ablated; beside it all {unit}s but these, and random ones, as many.",
     "Estimated and exact": "Each point is one {unit}: what attribution estimates, and what ablating it alone does. On "
@@ -45,6 +47,11 @@ _READING = {
     "circuit-neurons": [
         "Only MLP neurons are scored; attention is left as it is, and what heads do by themselves does not show here.",
         "A behaviour spread over many neurons has many small scores: the curve says how many it takes.",
+    ],
+    "circuit-latents": [
+        "An SAE leaves an error, which is a node like the others: what it carries, no latent explains. Ablating a "
+        "latent leaves the error as it is.",
+        "Only what stands at the SAEs' sites is ablated; what goes around them is left as it is.",
     ],
     "circuit-null": [
         "With shuffled partners a prompt is compared with the corrupted version of another one, so that more differs "
@@ -75,6 +82,7 @@ def notes(report: Report) -> list[Note]:
     """A sentence for each number and null."""
     return {
         "task": _task, "circuit-edges": _edges, "circuit-nodes": _nodes, "circuit-neurons": _nodes,
+        "circuit-latents": _nodes,
         "circuit": _curve, "minimality": _minimal,
         "completeness": _complete, "verification": _verified, "circuit-null": _null,
     }[report.kind](report)  # fmt: skip
