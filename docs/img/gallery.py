@@ -35,13 +35,14 @@ CHAPTERS = {
         "circuit-edges", "circuit-nodes", "circuit-neurons", "circuit", "circuit-null", "verification", "minimality",
         "completeness", "task", "retrieval-heads", "retrieval-masks", "conflict-heads", "conflict-pruned",
     ),
+    "Latents": ("sae",),
     "Memorisation": (
         "recall", "extraction", "signature", "gap", "transfer", "project-out", "erasure", "curve",
     ),
     "The model itself": ("doctor",),
 }  # fmt: skip
 # Kinds that no small model here reports -> the kind that is drawn in the same way.
-ALIKE = {"circuit-latents": "circuit-neurons"}
+ALIKE = {"circuit-latents": "circuit-neurons", "latents": "sae"}
 # Kinds whose second figure shows something else than the first.
 SEVERAL = {"attention": 2, "signature": 2, "lens": 2, "belief-map": 2}
 INTRO = """\
@@ -89,6 +90,8 @@ def drawn(report: Report) -> dict[str, tuple[Picture, Picture]]:
 def screen_svg(picture: Picture, report: Report) -> bytes:
     """The figure as pages show it, as a file that is light or dark by itself."""
     svg = inline_svg(picture.figure, f"{picture.name}: {report.title}", "")
+    # A picture in a page has no tooltips, and takes its font from the style at its root.
+    svg = re.sub(r'<title>.*?</title>|font-family: [^;"]*;? *', "", svg, flags=re.DOTALL).replace(" />", "/>")
     colours = ["".join(f"--fig-{name}:{shade};" for name, shade in palette.items()) for palette in (PALETTE, DARK)]
     style = (
         f"svg{{{colours[0]}font-family:system-ui,sans-serif}}@media(prefers-color-scheme:dark){{svg{{{colours[1]}}}}}"

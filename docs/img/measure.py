@@ -133,7 +133,7 @@ def attention(about: str) -> list[Report]:
     model = load_model(testbeds.path("induction"))
     prompts = load_prompts(testbeds.path("induction") / "prompts.jsonl", model.tokenizer, label="label", group="group")
     short = prompts.select(np.flatnonzero(prompts.lengths <= 14)[:40])
-    return [attention_report(model, short, command=about)]
+    return [attention_report(model, short, patterns=2, command=about)]
 
 
 def side(about: str) -> list[Report]:
@@ -194,10 +194,13 @@ def keep(work: Path) -> list[Path]:
         if report.kind in FIGURES and report.rows and (report.kind not in found or FROM.get(report.kind) == name):
             found[report.kind] = name, report
     REPORTS.mkdir(exist_ok=True)
-    return [_small(report).save(REPORTS / f"{kind}.json") for kind, (_, report) in sorted(found.items())]
+    return [_small(report, name).save(REPORTS / f"{kind}.json") for kind, (name, report) in sorted(found.items())]
 
 
-def _small(report: Report) -> Report:
+def _small(report: Report, name: str) -> Report:
+    if report.provenance.command is None:  # the doctor does not say how it was called
+        made = report.provenance.replace(command=f"interp {COMMANDS[name]}")
+        report = dataclasses.replace(report, provenance=made)
     names = COLUMNS.get(report.kind)
     if names is None:
         return report

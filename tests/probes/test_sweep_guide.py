@@ -32,7 +32,7 @@ def guide():
 
 def sweep(guide, out: Path, prompts: Path | None = None, **changes):
     bed = testbeds.path("induction")
-    given = {"sites": "resid_post,attn_out.0", "C": (0.1, 1.0), **SMALL, **changes}
+    given = {"sites": "resid_post", "C": (0.1, 1.0), **SMALL, **changes}
     return guide.Sweep(str(bed), str(prompts or bed / "prompts.jsonl"), out, **given)
 
 
@@ -62,7 +62,7 @@ def test_a_sweep_stops_resumes_and_finds_what_was_planted(guide, fits, tmp_path,
     next(cells.iterdir()).write_text('{"auc": 0.5')  # half a file, as no run of ours leaves it
     state["most"] = 1000
     report = guide.run(sweep(guide, tmp_path))
-    assert len(done) == 3 + 9 + 1  # nothing twice but the damaged one
+    assert len(done) == 3 + 5 + 1  # nothing twice but the damaged one
     assert report.kind == "sweep"
     by_site = {row["site"]: row for row in report.rows}
     assert by_site["resid_post.1"]["auc"] > 0.95
@@ -73,11 +73,11 @@ def test_a_sweep_stops_resumes_and_finds_what_was_planted(guide, fits, tmp_path,
     assert {path.name for path in tmp_path.iterdir()} >= {"report.html", "report.json", "report.csv", "figure.pdf"}
     # Again: nothing is fitted, nothing is captured, and the numbers are the same.
     again = guide.run(sweep(guide, tmp_path))
-    assert len(done) == 13
+    assert len(done) == 9
     assert again.rows == report.rows
     # Another setting is another file.
     guide.run(sweep(guide, tmp_path, permutations=19, C=(1.0,), seeds=1))
-    assert len(done) == 13 + 3
+    assert len(done) == 9 + 2
 
 
 def test_the_whole_sweep_counts_in_p(guide, tmp_path):
@@ -96,7 +96,7 @@ def test_labels_that_mean_nothing_are_not_found(guide, tmp_path):
     prompts.write_text("\n".join(map(json.dumps, rows)))
     report = guide.run(sweep(guide, tmp_path / "out", prompts, group=None, held=0))
     assert min(row["p_max"] for row in report.rows) > 0.05
-    assert report.headline.startswith("No probe of 12")
+    assert report.headline.startswith("No probe of 8")
     assert any("held out" in warning for warning in report.warnings)
 
 
@@ -131,6 +131,6 @@ def test_a_tracker_gets_every_probe(guide, tmp_path, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "wandb", Tracker)
     report = guide.run(sweep(guide, tmp_path, tracker="wandb", seeds=1, C=(1.0,), permutations=19))
-    assert [row["probe"] for row in logged] == [1, 2, 3]
+    assert [row["probe"] for row in logged] == [1, 2]
     assert finished
     assert [picture.name for picture in pictures(report, "paper")] == ["By layer and position"]
