@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -94,7 +94,7 @@ class Take:
 
 
 class Tape:
-    """Passes of one kind over a model; a context manager, in which parameters get no gradient.
+    """Passes of one kind over a model, in which parameters get no gradient; a context manager.
 
     ``reads`` are copied out. ``cuts`` are the tensors that gradients are asked for: each is a branch of its own, so
     that what other consumers of the same tensor do with it does not count. ``writes`` come before both. With ``start``
@@ -126,7 +126,6 @@ class Tape:
         self.model = model
         self._reads: dict[str, Tensor] = {}
         self._cuts: dict[str, Tensor] = {}
-        self._stack = ExitStack()
         skip = [(b.module, b.returns_tuple) for b in wiring(model).blocks[:start]] if start else ()
         self._hooks = Hooks(
             model,
@@ -143,14 +142,11 @@ class Tape:
         )
 
     def __enter__(self) -> Tape:
-        with ExitStack() as stack:
-            stack.enter_context(frozen(self.model))
-            stack.enter_context(self._hooks)
-            self._stack = stack.pop_all()
+        self._hooks.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._hooks.__exit__()
         # What was taken has references of its own; the hooks' must not keep the tensors until the collector comes by.
         self._reads, self._cuts = {}, {}
 
@@ -166,7 +162,8 @@ class Tape:
     def play(self, rows: Rectangle, *, gradients: bool = False) -> Take:
         """Run one pass; with ``gradients`` its graph is kept until `Take.gradients`."""
         self._reads, self._cuts = {}, {}
-        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+        asking = frozen(self.model) if gradients else nullcontext()
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients), asking:
             logits = logits_at(self.model, self._hooks, rows)
         return Take(logits, self._reads, self._cuts)
 
