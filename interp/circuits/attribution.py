@@ -14,14 +14,14 @@ from .ablation import check_ablation, make_ablation
 from .batches import pair_batches
 from .constants import AblationLike, Constants
 from .graph import Graph
-from .latents import SHARE, Latents, latent_level
+from .latents import SHARE, Latents, latent_level, pairs_at_once
 from .latentscores import LatentOutcome, LatentScores
 from .levels import Setting, level_of
 from .methods import method_of
 from .metrics import Metric, bind
 from .outcome import Outcome
 from .pairs import Pairs
-from .plan import auto_bytes, make_plan
+from .plan import Plan, auto_bytes, make_plan
 from .scores import EdgeScores, NodeScores, Ranking
 from .spans import SpanSums
 
@@ -108,7 +108,7 @@ def attribute(
     model = ungrouped(model) if graph.expand_kv else model
     plan = make_plan(model, graph, pairs, how.rows_per_pair(graph), _for_passes(model, kind, max_bytes))
     plan = kind.planned(plan, int(pairs.clean.lengths.max())) if isinstance(kind, Latents) else plan
-    fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=kind.view)
+    fill = make_ablation(model, pairs, ablation, n_pairs=_for_means(kind, pairs, plan, ablation), view=kind.view)
     start = (
         fill.first()
         if issubclass(kind.view, NodeValues) and kind.view is not NeuronValues and not isinstance(kind, Latents)
@@ -139,6 +139,13 @@ def _check_saes(level: Level, saes: Sequence[Sae], expand_kv: bool) -> None:
         raise CircuitError(f"saes= are for level='latent', not for level {level!r}")
     if level == "latent" and expand_kv:
         raise CircuitError("expand_kv=True is for edges: latents have no keys and values")
+
+
+def _for_means(kind: object, pairs: Pairs, plan: Plan, ablation: AblationLike) -> int:
+    """How many pairs at once where means are taken, for which all of a pair's latents are made."""
+    if not isinstance(kind, Latents) or not str(ablation).startswith("mean"):
+        return plan.pairs
+    return pairs_at_once(kind.saes, plan.pairs, int(pairs.corrupted.lengths.max()), plan.max_bytes)
 
 
 def _for_passes(model: Model, kind: object, max_bytes: int | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from .ablation import make_ablation
 from .batches import PairBatch, pair_batches
 from .constants import AblationLike, Constants
 from .graph import Graph
-from .latents import Latents, latent_level, slots, start_of
+from .latents import Latents, latent_level, pairs_at_once, slots, start_of
 from .latentscores import REST, LatentScores, about_saes, parse_latent
 from .metrics import Metric, bind
 from .observe import Observed, observe
@@ -75,6 +76,8 @@ def exact_latents(
     pairs.check(model)
     wanted = _wanted(kind, latents)
     plan = plan_rows(model, graph, pairs, max_bytes)
+    width = int(max(pairs.clean.lengths.max(), pairs.corrupted.lengths.max()))
+    plan = replace(plan, pairs=pairs_at_once(kind.saes, plan.pairs, width, plan.max_bytes))
     fill = make_ablation(model, pairs, ablation, n_pairs=plan.pairs, view=kind.view)
     outcome = Outcome(graph, pairs, replicates, seed)
     pre = {f"pre.{layer}": model.resolve(Site("resid_pre", layer)) for layer in range(model.n_layers)}

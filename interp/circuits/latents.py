@@ -125,7 +125,7 @@ class Latents(Level):
             if total is None:
                 total = delta.new_zeros(delta.shape[1], len(self.saes), self.width)
             for i in range(low, high):
-                sae, slope = self.saes[i], slopes.over_steps(f"site.{i}")[:, columns].to(delta.dtype)
+                sae, slope = self.saes[i], slopes.over_steps(f"site.{i}")[:, columns].to(delta)
                 latents, others = _split(sae, delta[i - low])
                 total[:, i, : sae.n_latents] += (latents * (slope @ sae.decoder.to(delta).T)).sum(1)
                 for j, other in enumerate(others):
@@ -139,8 +139,7 @@ class Latents(Level):
         Raises:
             TooLargeError: one column of one pair does not fit.
         """
-        # Clean, ablated and difference, and one of them once more while pieces are joined.
-        column = 4 * 4 * len(self.saes) * max(slots(s).stop for s in self.saes)
+        column = bytes_per_token(self.saes)
         scores = 4 * 4 * len(self.saes) * self.width
         room = int(SHARE / (1 - SHARE) * plan.max_bytes)
         pairs = max(1, min(plan.pairs, room // (column + scores)))
@@ -152,6 +151,26 @@ class Latents(Level):
             )
         peak = plan.peak + pairs * (scores + columns * column)
         return replace(plan, pairs=pairs, columns=columns, peak=peak, max_bytes=plan.max_bytes + room)
+
+
+def bytes_per_token(saes: Sequence[Sae]) -> int:
+    """What one token's latents take: clean, ablated and difference, and one more while pieces are joined."""
+    return 4 * 4 * len(saes) * max(slots(s).stop for s in saes)
+
+
+def pairs_at_once(saes: Sequence[Sae], pairs: int, width: int, room: int) -> int:
+    """How many pairs' latents fit with all of their tokens, no more than ``pairs``.
+
+    Raises:
+        TooLargeError: those of one pair do not fit.
+    """
+    one = width * bytes_per_token(saes)
+    if one > room:
+        raise TooLargeError(
+            f"the latents of one pair of {width} tokens take {size_text(one)}, but {size_text(room)} is left for them; "
+            "give a larger max_bytes, or fewer SAEs at a time"
+        )
+    return min(pairs, room // one)
 
 
 def latent_level(model: Model, saes: Sequence[Sae]) -> Latents:

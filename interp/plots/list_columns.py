@@ -9,7 +9,7 @@ KEY_COLUMNS: dict[str, tuple[str, ...]] = {
     "tokens": ("text", "position", "token", "score", "p_max", "above"),
     "token-attribution": ("text", "position", "token", "answer", "score", "threshold", "p_max", "above"),
     "attention": ("part", "place", "share", "share_even", "beyond", "looks", "n"),
-    "sae": ("dictionary", "explained", "l0", "dead", "latents", "recovered", "loss"),
+    "sae": ("dictionary", "explained", "recovered", "l0", "dead"),
     "latents": ("latent", "group", "score", "exact"),
 }
 _TOKENS = {

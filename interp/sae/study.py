@@ -151,12 +151,12 @@ def _headline(training: Training, rows: list[dict[str, Any]]) -> str:
     sae, own = training.sae, rows[0]
     text = (
         f"{sae.n_latents} latents at {sae.site}, {own['l0']:.3g} of them active per token, give back "
-        f"{100 * own['explained']:.0f} % of the variance on text they were not trained on"
+        f"{100 * own['explained']:.3g} % of the variance on text they were not trained on"
     )
-    others = [f"{r['dictionary']} {100 * r['explained']:.0f} %" for r in rows[1:]]
+    others = [f"{r['dictionary']} {100 * r['explained']:.3g} %" for r in rows[1:]]
     text += f" ({'; '.join(others)})" if others else ""
     if "recovered" in own:
-        text += f", and {100 * own['recovered']:.0f} % of what the site is worth to the model's predictions"
+        text += f", and {100 * own['recovered']:.3g} % of what the site is worth to the model's predictions"
     return text + "."
 
 
@@ -171,7 +171,7 @@ def _warnings(first: Fidelity, rows: list[dict[str, Any]], n_latents: int) -> li
     own = rows[0]
     for row in rows[1:]:
         if row["explained_hi"] >= own["explained_lo"]:
-            found.append(f"{row['dictionary']}: explains as much as the SAE, or its interval reaches that far.")
+            found.append(f"{row['dictionary']}: explains as much as this SAE does, within the intervals.")
     if not np.isfinite(own["explained"]):
         found.append("The share of variance is undefined.")
     return found
