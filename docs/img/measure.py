@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 
 from interp import Report, add, capture, load_model, load_prompts, probe, testbeds
-from interp.circuits.attention import attention_report
-from interp.circuits.occlusion import token_attribution
+from interp.circuits import attention_report, token_attribution
 from interp.directions import diff_means
 from interp.directions.heads import iti
 from interp.errors import InterpError
 from interp.plots.gallery import FIGURES
-from interp.probes.grid import probe_grid
-from interp.probes.tokens import token_scores
+from interp.probes import probe_grid, token_scores
 from interp.prompts import PromptSet
 from interp.prompts.join import join
 from interp.prompts.post import mark_post
@@ -62,6 +60,7 @@ COMMANDS = {
     "direct": "lens data/conflict data/conflict/conflicts.jsonl --answer context --wrong memory --limit 60",
     "nodes": "circuit data/induction data/induction/pairs.jsonl --level node --top 4",
     "neurons": "circuit data/fraction data/fraction/pairs.jsonl --level neuron --top 8",
+    "sae": "sae data/memory data/memory/stories.jsonl --site resid_post.2 --latents 256 --k 8 --steps 400",
     "doctor": "doctor data/chat --json out/doctor/doctor.json",
     "memorisation": "memorisation data/memory data/memory/records.jsonl --never data/memory/never "
     "--injected data/memory/injected --neutral data/memory/stories.jsonl --permutations 100",

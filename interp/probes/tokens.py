@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..directions import Direction
+from ..directions.direction import Direction
 from ..errors import PromptError
 from ..prompts import PromptSet
 from ..report import Report
