@@ -39,7 +39,7 @@ CHAPTERS = {
     "Memorisation": (
         "recall", "extraction", "signature", "gap", "transfer", "project-out", "erasure", "curve",
     ),
-    "The model itself": ("doctor",),
+    "The model itself": ("doctor", "sae"),
 }  # fmt: skip
 # Kinds that no small model here reports -> the kind that is drawn in the same way.
 ALIKE = {"circuit-latents": "circuit-neurons", "latents": "sae"}
