@@ -71,6 +71,17 @@ def test_the_sum_of_the_parts_is_the_lead_of_the_models_own_logits(induction, pr
     assert {found.parts[k] for k in found.values.argmax(1)} == {"z.1.h0"}
 
 
+def test_a_lead_of_nothing_is_no_error(induction, prompts):
+    """On some rows no part says anything of either word; what is left there is rounding, and no fault of the parts."""
+    right, wrong = answers_of(induction, prompts), wrong_of(induction, prompts)
+    words = {int(t) for tokens in prompts.tokens for t in tokens} | {int(a[0]) for a in (*right, *wrong)}
+    absent = [np.array([t]) for t in range(induction.sizes.d_vocab) if t not in words][:2]
+    right[0], wrong[0] = absent
+    found = direct_logits(induction, prompts, right, wrong)
+    assert abs(found.direct[0]) < 1e-3
+    assert np.abs(found.values[1:].sum(1) - found.direct[1:]).max() < 1e-3
+
+
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gpt_neox"])
 def test_the_lead_adds_up_in_every_family(name):
     """Soft-capped logits and norms behind the heads (Gemma 2), parallel blocks (NeoX)."""
