@@ -8,7 +8,7 @@ from jaxtyping import Float
 from .circuit_layout import Layout, Line, Node
 
 _SIDES = {"q": -0.3, "k": 0.0, "v": 0.3}
-_BLOCKED, _CROWDED = 1e6, 0.35
+_BLOCKED, _NEAR, _CROWDED = 1e6, 1.2, 0.35
 _STEPS = 9  # points drawn between two rows
 
 # Across and up; curves differ in length.
@@ -21,8 +21,10 @@ def route(layout: Layout, letter: float) -> list[Curve]:
     grid = np.arange(0.5 * cell, layout.width, cell)
     blocked = np.zeros((len(layout.rows), len(grid)))
     for node in layout.nodes.values():
-        inside = np.abs(grid - node.x) < node.width / 2 + 0.3 * letter
-        blocked[node.row, inside] = _BLOCKED
+        away = np.abs(grid - node.x) - node.width / 2
+        # A wide or slanted line that only just misses a box touches its corner.
+        beside = np.where(away < 0.3 * letter, _BLOCKED, np.where(away < 0.9 * letter, _NEAR, 0.0))
+        blocked[node.row] = np.maximum(blocked[node.row], beside)
     used = np.zeros_like(blocked)
     turn = ((grid[:, None] - grid[None, :]) / letter).astype(np.float32) ** 2
     strength = [-abs(float(line.row["score"])) for line in layout.lines]
