@@ -39,7 +39,7 @@ CHAPTERS = {
     "Memorisation": (
         "recall", "extraction", "signature", "gap", "transfer", "project-out", "erasure", "curve",
     ),
-    "The model itself": ("doctor", "sae"),
+    "The model itself": ("doctor",),
 }  # fmt: skip
 # Kinds that no small model here reports -> the kind that is drawn in the same way.
 ALIKE = {"circuit-latents": "circuit-neurons", "latents": "sae"}

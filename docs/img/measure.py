@@ -60,7 +60,7 @@ COMMANDS = {
     "direct": "lens data/conflict data/conflict/conflicts.jsonl --answer context --wrong memory --limit 60",
     "nodes": "circuit data/induction data/induction/pairs.jsonl --level node --top 4",
     "neurons": "circuit data/fraction data/fraction/pairs.jsonl --level neuron --top 8",
-    "sae": "sae data/memory data/memory/stories.jsonl --site resid_post.2 --latents 256 --k 8 --steps 400",
+    "sae": "sae data/memory data/memory/stories.jsonl --site resid_post.2 --latents 256 --k 8 --steps 600 --batch 512",
     "doctor": "doctor data/chat --json out/doctor/doctor.json",
     "memorisation": "memorisation data/memory data/memory/records.jsonl --never data/memory/never "
     "--injected data/memory/injected --neutral data/memory/stories.jsonl --permutations 100",
