@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -24,11 +24,15 @@ from .paths import check_files, made_folder
 if TYPE_CHECKING:
     from ..models import Model
     from ..prompts import PromptSet
+    from ..report import Report
     from ..sae.study import SaeStudy
     from ..store import Activations
 
 SourceArg = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STORE|PROMPTS")]
-COLUMNS = ("dictionary", "explained", "l0", "dead", "recovered", "loss")
+COLUMNS = {
+    "sae": ("dictionary", "explained", "l0", "dead", "recovered", "loss"),
+    "latents": ("latent", "group", "score", "exact"),
+}
 
 
 @dataclass
@@ -40,6 +44,9 @@ class Sae:
     variance explained, active and dead latents, and, from PROMPTS, the loss that survives when the site is replaced by
     its reconstruction. Beside it stand PCA with as many numbers per token, the same training on shuffled coordinates,
     and, from PROMPTS, on a copy of the model with random weights.
+
+    With --pairs the new latents are also scored on a behaviour: how much of the metric is lost when each alone is
+    ablated, the strongest and random ones checked exactly, beside what the SAE leaves out.
 
     Writes cfg.json and sae_weights.safetensors in sae-lens' format (sae_lens.SAE.load_from_disk reads the directory),
     report.html (one offline page), report.json, report.csv and a figure as SVG and PDF.
@@ -73,6 +80,14 @@ class Sae:
     """Also train on special tokens, such as a BOS."""
     controls: bool = True
     """Also train on shuffled coordinates and on a copy with random weights."""
+    pairs: str | None = None
+    """Also score the latents on this file of clean and corrupted prompts with answers (see interp circuit)."""
+    metric: Literal["logit_diff", "prob_diff", "answer_logp", "kl"] = "logit_diff"
+    """What --pairs are judged by."""
+    method: str = "eap-ig-act"
+    """How latents are scored: eap, eap-ig, eap-ig-act, clean-corrupted, atp*, relp."""
+    pairs_limit: int | None = 100
+    """Read only the first so many pairs."""
     seed: int = 0
     """Seed of the split, the weights and the order of tokens."""
     options: PromptOpts = prompt_options()
@@ -83,26 +98,29 @@ class Sae:
         """Run the command; its exit code."""
         from ..sae.library import library
 
-        check_files(self.source)
+        check_files(self.source, self.pairs)
         made_folder(self.out)
         library()
-        study = self.study(command_line())
+        model = self.loading.load(self.model)
+        study = self.study(model, command_line())
         study.save(self.out)
-        write_page([study.report], ("sae",), self.out)
-        print(study.report.headline)
-        for warning in study.report.warnings:
-            print(f"warning: {warning}")
-        print()
-        print(study.report.table([c for c in COLUMNS if c in study.report.columns]))
-        print(f"\nSAE: {self.out}\nreport: {self.out / 'report.html'}")
+        reports = [study.report]
+        if self.pairs is not None:
+            reports.append(self.scores(model, study, command_line()))
+        write_page(reports, ("sae", "latents"), self.out)
+        for report in reports:
+            print(report.headline)
+            for warning in report.warnings:
+                print(f"warning: {warning}")
+            print(f"\n{report.table([c for c in COLUMNS[report.kind] if c in report.columns])}\n")
+        print(f"SAE: {self.out}\nreport: {self.out / 'report.html'}")
         return 0
 
-    def study(self, command: str) -> SaeStudy:
+    def study(self, model: Model, command: str) -> SaeStudy:
         """The study that the options describe."""
         from ..errors import SiteError
         from ..sae.study import sae_study
 
-        model = self.loading.load(self.model)
         sites = model.expand(self.site)
         if len(sites) != 1:
             raise SiteError(f"--site {self.site!r} names {len(sites)} sites; an SAE belongs to one, such as {sites[0]}")
@@ -128,6 +146,31 @@ class Sae:
             progress=self.run.progress,
             command=command,
         )
+
+    def scores(self, model: Model, study: SaeStudy, command: str) -> Report:
+        """Latents on pairs of prompts, the strongest ablated exactly; also written to the directory."""
+        from ..circuits import attribute, latent_report, load_pairs
+        from ..circuits.latentscores import LatentScores
+
+        pairs = load_pairs(self.pairs or "", model.tokenizer, limit=self.pairs_limit, unusable="drop")
+        print(pairs)
+        saes, progress = [study.training.sae], self.run.progress
+        scores = attribute(
+            model,
+            pairs,
+            self.metric,
+            level="latent",
+            saes=saes,
+            method=self.method,
+            seed=self.seed,
+            progress=progress,
+        )
+        assert isinstance(scores, LatentScores)
+        scores.save(self.out / "latent-scores.safetensors")
+        report = latent_report(model, pairs, scores, saes, seed=self.seed, progress=progress, command=command)
+        report.save(self.out / "latents.json")
+        report.to_csv(self.out / "latents.csv")
+        return report
 
     def _activations(self, model: Model, site: str) -> tuple[Activations, PromptSet | None]:
         """From the store, or captured now."""

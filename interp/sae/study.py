@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import SaeError
 from ..report import Report
 from ..run import capture
 from ..sites import Site
@@ -90,18 +91,21 @@ def sae_study(
     where = Site.parse(site)
     if model is not None:
         acts.provenance.require_model(model.fingerprint, what="these activations")
-    options = {**settings, "seed": seed, "progress": progress}
+    options: dict[str, Any] = {**settings, "seed": seed, "progress": progress}
     training = train_sae(acts, where, command=command, **options)
-    held = {"rows": training.held_out, "seed": seed}
+    held: dict[str, Any] = {"rows": training.held_out, "seed": seed}
     found: dict[str, Fidelity] = {"sae": reconstruction(training.sae, acts, **held)}
     k = max(1, min(acts[where].shape[1], round(found["sae"].l0.value)))
     pca = pca_basis(acts[where], training.train, k)
     found["pca"] = reconstruction(pca, acts, where, **held)
-    recovered = None
+    recovered, notes = None, []
     if model is not None and prompts is not None:
         kept = sorted({int(i) for i in acts.index.example[training.held_out]})
         mean = pca_basis(acts[where], training.train, 0).mean
-        recovered = loss_recovered(model, prompts.select(kept), [training.sae, pca], where, mean, seed=seed)
+        try:
+            recovered = loss_recovered(model, prompts.select(kept), [training.sae, pca], where, mean, seed=seed)
+        except SaeError as error:
+            notes.append(f"What of the loss is recovered cannot be said: {error}.")
         if untrained:
             other = capture(model.untrained(seed), prompts, [where], progress=progress)
             fresh = train_sae(other, where, **options)
@@ -109,11 +113,15 @@ def sae_study(
     if shuffle:
         mixed = shuffled(acts, where, seed)
         found["shuffled"] = reconstruction(train_sae(mixed, where, **options).sae, mixed, **held)
-    return SaeStudy(training, _report(training, found, recovered, command))
+    return SaeStudy(training, _report(training, found, recovered, notes, command))
 
 
 def _report(
-    training: Training, found: Mapping[str, Fidelity], recovered: Recovered | None, command: str | None
+    training: Training,
+    found: Mapping[str, Fidelity],
+    recovered: Recovered | None,
+    notes: list[str],
+    command: str | None,
 ) -> Report:
     sae = training.sae
     rows = []
@@ -142,7 +150,7 @@ def _report(
         headline=_headline(training, rows),
         rows=rows,
         provenance=sae.made.replace(command=command),
-        warnings=_warnings(first, rows, sae.n_latents),
+        warnings=[*_warnings(first, rows, sae.n_latents), *notes],
         meta=meta,
     )
 
