@@ -228,7 +228,12 @@ def told(found: Comparison, most: int) -> str:
 
 
 def _said(change: Change) -> str:
-    return f"{change.report}, {change.row}, {change.column}:\n  A: {_short(change.a)}\n  B: {_short(change.b)}"
+    a, b = ("-" if value is None else str(value) for value in (change.a, change.b))
+    alike = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    # Long texts are shown from shortly before the place where they part.
+    start = 0 if max(len(a), len(b)) <= TEXT else max(0, alike - TEXT // 3)
+    shown = [f"{'...' * (start > 0)}{_short(text[start:])}" for text in (a, b)]
+    return f"{change.report}, {change.row}, {change.column}:\n  A: {shown[0]}\n  B: {shown[1]}"
 
 
 def _cut(report: Report) -> Report:

@@ -205,6 +205,15 @@ def test_diff_says_the_verdict_first_and_ends_with_its_code(tmp_path, capsys):
     assert run("diff", a, tmp_path / "nothing") == 2
 
 
+def test_long_texts_are_shown_from_where_they_part(tmp_path, capsys):
+    a, b = (saved(tmp_path / name, headline="word " * 60 + name) for name in ("one", "other"))
+    assert run("diff", a, b) == 0
+    said = capsys.readouterr().out
+    assert "word word one\n" in said
+    assert "word word other" in said
+    assert "  A: ... word" in said
+
+
 def test_diff_prints_as_many_changes_as_asked_for(tmp_path, capsys):
     rows = [{"site": f"resid_post.{i}", "auc": 0.5} for i in range(40)]
     a, b = saved(tmp_path / "a", rows), saved(tmp_path / "b", [row | {"auc": 0.6} for row in rows])
