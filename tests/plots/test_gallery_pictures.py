@@ -128,11 +128,10 @@ def test_pdfs_need_no_browser_and_are_the_same_again(tmp_path, monkeypatch):
         raise AssertionError("a browser was asked for")
 
     monkeypatch.setattr(go.Figure, "to_image", fail)
-    for kind in ("condition", "tokens"):
-        drawn = figure(Report.load(STORED[kind]), "paper")
-        one, other = (export(drawn, tmp_path / f"{kind}{n}.pdf").read_bytes() for n in (1, 2))
-        assert one == other
-        assert one.startswith(b"%PDF")
+    drawn = figure(Report.load(STORED["condition"]), "paper")
+    one, other = (export(drawn, tmp_path / f"{n}.pdf").read_bytes() for n in (1, 2))
+    assert one == other
+    assert one.startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("kind", ["probe-grid", "tokens", "attention"])

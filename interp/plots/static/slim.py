@@ -25,9 +25,9 @@ def slim(svg: bytes) -> bytes:
     head, mark, body = text.partition("<svg")
     body = _BREAKS.sub(" ", _PLACES.sub(lambda place: _LONG.sub(_short, place[0]), body))
     body = _NUMBERED.sub("", body)
-    short = {name: f"g{number}" for number, name in enumerate(dict.fromkeys(_LETTER.findall(body)))}
+    short: dict[str, str] = {name: f"g{number}" for number, name in enumerate(dict.fromkeys(_LETTER.findall(body)))}
     if short:
-        named = re.compile('(id="|href="#)(' + "|".join(map(re.escape, sorted(short, key=len, reverse=True))) + ')"')
+        named = re.compile('(id="|href="#)(' + "|".join(map(re.escape, short)) + ')"')
         body = named.sub(lambda found: f'{found[1]}{short[found[2]]}"', body)
         body = _ACROSS.sub(r'\1 x="\2"/>', body)
     return (head + mark + body.replace("> <", "><").rstrip() + "\n").encode("utf-8")
