@@ -101,7 +101,8 @@ def to_networkx(scores: EdgeScores, circuit: Circuit) -> MultiDiGraph:
 
     Nodes have ``kind`` (``input head kv mlp logits``), ``layer`` and ``head``; edges ``part`` (``q k v mlp logits``),
     ``score``, and, where they are known, ``score_lo``, ``score_hi`` and ``frequency``. With grouped queries a group's
-    key and value are a node ``kv`` of their own, with edges of part ``group`` and no score to its query heads.
+    key and value are a node ``kv`` of their own, with edges of part ``group`` and no score to its query heads; where
+    experts are told apart, what reads is the mixture, with edges of part ``expert`` to those that write.
 
     Raises:
         CircuitError: scores and circuit of different graphs.
@@ -129,6 +130,8 @@ def to_networkx(scores: EdgeScores, circuit: Circuit) -> MultiDiGraph:
         for head in _query_heads(graph, column) or []:
             name = head.split("<")[0]
             made.add_edge(target, name, key="group", part="group")
+    for name in [n for n in made.nodes if n.startswith("m") and "." in n]:
+        made.add_edge(name.split(".")[0], name, key="expert", part="expert")
     for name in made.nodes:
         made.nodes[name].update(_about(graph, name))
     return made

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy.optimize import isotonic_regression
 
 Key = tuple[str, str]  # node, span
-_NODE = re.compile(r"a(\d+)\.(h|kv)(\d+)|m(\d+)")
+_NODE = re.compile(r"a(\d+)\.(h|kv)(\d+)|m(\d+)(?:\.(e\d+|shared))?")
 _SWEEPS = 12
 # Sub-rows of a layer, from below.
 _GROUP, _HEADS, _MLP = 0, 1, 2
@@ -119,7 +119,7 @@ def _label(name: str, width: float, letter: float) -> str:
     if found is None:
         return name
     if found[4]:
-        return "MLP"
+        return found[5] or "MLP"
     return f"{found[2]}{found[3]}" if width >= 1.7 * letter else found[3]
 
 

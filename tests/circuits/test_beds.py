@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from interp.circuits.evaluation import against_truth
 from interp.errors import BedError
 from interp.models import load_model
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "eap": {"method": "eap"},
     "eap-ig": {},
     "eap-ig-act": {"method": "eap-ig-act"},

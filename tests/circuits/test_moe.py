@@ -8,9 +8,22 @@ import torch
 from torch.nn import functional
 
 from interp import capture, forward
-from interp.circuits import Circuit, Graph, attribute, evaluate, exact, fit_optimal, run_circuits, save_mib, top_edges
+from interp.circuits import (
+    Circuit,
+    Graph,
+    attribute,
+    edge_report,
+    evaluate,
+    exact,
+    fit_optimal,
+    run_circuits,
+    save_mib,
+    top_edges,
+)
+from interp.circuits.export import to_networkx
 from interp.edits import Edit
 from interp.errors import CircuitError, ModelError
+from interp.plots.circuit_layout import lay_out
 from interp.run.experts import Experts, _tried, experts
 from interp.sites import Site
 from tests.circuits.conftest import off, random_pairs, small, tokens
@@ -124,6 +137,13 @@ def test_circuits_of_experts_are_scored_saved_and_pruned(tmp_path):
     assert report.rows[0]["faithfulness"] == pytest.approx(1, abs=1e-4)
     circuit = Circuit.of(scores.graph, ["input->m0", "m0.e1->logits", "m0.e2->a1.h0<q>", "m1.e0->logits"])
     assert circuit.pruned().names == ("input->m0", "m0.e1->logits")
+    drawn = to_networkx(scores, circuit)
+    assert drawn.edges["m0", "m0.e1", "expert"]["part"] == "expert"
+    assert drawn.nodes["m0.e1"] == {"kind": "mlp", "layer": 0, "expert": "e1"}
+    layout = lay_out(edge_report(scores, circuit).rows, scores.graph.to_dict(), [], 600, 10)
+    box, whole, head = (layout.nodes[(name, "")] for name in ("m0.e1", "m0", "a1.h0"))
+    assert (box.label, whole.label, box.kind) == ("e1", "MLP", "mlp")
+    assert box.y == whole.y < head.y
     with pytest.raises(CircuitError, match="experts are told apart, which the schema cannot say"):
         save_mib(scores, top_edges(scores, 3), tmp_path / "x.json", d_model=32)
 
