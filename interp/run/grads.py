@@ -122,7 +122,10 @@ class _GradientRun:
 
     def _cut(self, tap: Tap, x: torch.Tensor) -> torch.Tensor:
         """Make the site's tensor one that gradients reach; before the first site nothing needs a graph."""
-        x = x if x.requires_grad else x.detach().clone().requires_grad_()
+        if not x.requires_grad:
+            x = x.detach().clone().requires_grad_()
+        elif tap.site.kind == "mlp_in":
+            x = x.view_as(x)  # attention may read the same tensor; only what the MLP reads is meant
         self._seen[tap.site] = x
         return x
 
