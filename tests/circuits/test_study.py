@@ -9,17 +9,20 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
+import torch
 
 from interp.circuits.load import load_pairs
 from interp.circuits.nulls import shuffle_partners
 from interp.circuits.pairs import Pairs
 from interp.circuits.scores import EdgeScores
 from interp.circuits.study import CircuitStudy, circuit_study
+from interp.circuits.studywords import _complete
 from interp.circuits.task import do_task
 from interp.cli.circuit import write_circuit
-from interp.errors import CircuitError
+from interp.errors import CircuitError, NonFiniteError
 from interp.models import load_model
 from interp.report import Report
+from tests.circuits.conftest import random_pairs, small
 
 SHARED = Path(__file__).parents[3] / "shared"
 PLANTED = {"input->a1.h0<v>", "a1.h0->logits"}
@@ -102,6 +105,23 @@ def test_partners_are_exchanged_only_among_alikes():
     assert sorted(t[0] for t in mixed.corrupted.tokens) == [5, 6, 7]
     with pytest.raises(CircuitError, match="no two pairs"):
         shuffle_partners(pairs.select([0, 3]))
+
+
+def test_what_a_circuit_lacks_to_begin_with_is_no_backup():
+    """A circuit that keeps 40 % has a gap of .6 with nothing taken out, which says nothing of a backup."""
+    meta = {"worst": 0.6, "threshold": 0.1, "complete": False, "faithfulness": 0.4}
+    row = {"complement": 0.0}
+    assert _complete(meta, row)["verdict"] == "lacks too much to say"
+    assert _complete({**meta, "faithfulness": 0.95}, row)["verdict"] == "has a backup"
+    assert _complete({**meta, "worst": 0.05, "complete": True}, row)["verdict"] == "complete"
+
+
+def test_a_model_of_nan_is_named_before_anything_else():
+    broken = small("gpt2").untrained(0)
+    with torch.no_grad():
+        broken.hf.transformer.h[1].mlp.c_proj.weight[0, 0] = float("nan")
+    with pytest.raises(NonFiniteError, match="NaN or infinity at site resid_post"):
+        circuit_study(broken, random_pairs(4), top=2)
 
 
 def test_bad_requests_are_named(induction):
