@@ -113,7 +113,7 @@ def test_dependencies_are_what_the_code_imports():
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
     imported = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"interp"}
-    imported = {"scikit-learn" if name == "sklearn" else name.replace("_", "-") for name in imported}
+    imported = {{"sklearn": "scikit-learn", "PIL": "pillow"}.get(name, name.replace("_", "-")) for name in imported}
     wanted = [Requirement(text) for text in requires("interp") or []]
     always = {r.name for r in wanted if r.marker is None}
     assert imported <= {r.name for r in wanted}, "an import that pyproject.toml does not name"
