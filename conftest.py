@@ -9,9 +9,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).parent
 SHARED = ROOT.parent / "shared"
+
+# Shapes and types are checked where tensors are computed with; in what is called a million times (sites, resolving,
+# the store) the checks would more than double the tests' time. An int may stand for a float, as type checkers have it.
+CHECKED = (
+    *(f"interp.{name}" for name in ("circuits", "directions", "edits", "memorisation", "metrics", "probes", "run")),
+    *(f"interp.{name}" for name in ("sae", "safety", "splits", "testbeds", "weights")),
+    *("interp.models.rules", "interp.models.wiring", "interp.prompts.batching", "interp.store.quantise"),
+)
+install_import_hook(list(CHECKED), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 # Before any library reads them; child processes inherit them.
 os.environ.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "WANDB_MODE": "disabled"})

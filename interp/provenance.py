@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from .errors import ProvenanceError
@@ -62,3 +64,22 @@ model it came from, or make it again with this one
     def replace(self, **changes: Any) -> Provenance:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+@cache
+def code_version() -> str:
+    """The version of this package and a hash of its source, so that two states of a checkout are told apart.
+
+    >>> from interp import __version__
+    >>> code_version().startswith(__version__ + "+")
+    True
+    """
+    from xxhash import xxh3_64
+
+    from . import __version__
+
+    root, digest = Path(__file__).parent, xxh3_64()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(path.read_bytes())
+    return f"{__version__}+{digest.hexdigest()[:8]}"

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+import torch
 
 import interp
+from conftest import CHECKED
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,10 +73,22 @@ def test_importing_loads_nothing_heavy(module):
 
 
 def test_types_and_shapes_are_checked_under_pytest_and_only_there():
+    from interp.metrics import refusal_score
+
     with pytest.raises(jaxtyping.TypeCheckError):
-        interp.Site("logits", head=None, layer="none")
+        refusal_score(torch.zeros(3, dtype=torch.int64), [1])
     code = "import interp, sys; interp.Site('embed'); print({'jaxtyping', 'beartype'} & set(sys.modules))"
     assert in_fresh_python(code).strip() == "set()"
+
+
+def test_shapes_are_checked_wherever_they_are_written():
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "interp").rglob("*.py")
+        if "from jaxtyping" in path.read_text(encoding="utf-8")
+    }
+    loose = {m for m in modules if not any(m == c or m.startswith(f"{c}.") for c in CHECKED)}
+    assert not {m for m in loose if not m.startswith("interp.plots.")}
 
 
 def test_version_is_one():

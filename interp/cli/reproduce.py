@@ -196,12 +196,12 @@ def _asks_for_trust(command: Any) -> bool:
 
 def warnings(made: Result) -> list[str]:
     """What a reader should know before the numbers are compared."""
-    from .. import __version__
+    from ..provenance import code_version
 
     found = []
     code = made.summary.provenance.code
-    if code != __version__:
-        found.append(f"the result was made by interp {code or 'of unknown version'}, and this is {__version__}")
+    if code != code_version():
+        found.append(f"the result was made by interp {code or 'of unknown version'}, and this is {code_version()}")
     if made.inputs is None:
         found.append("the result has no inputs.json: whether the files are those that it was made from is not checked")
     return found

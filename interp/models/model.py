@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..errors import ModelError, SiteError
-from ..provenance import Provenance
+from ..provenance import Provenance, code_version
 from ..sites import SITES, Site
 from . import resolve as _resolve
 
@@ -218,9 +218,7 @@ class Model:
 
     def provenance(self, **fields: Any) -> Provenance:
         """A `Provenance` for this model, with the other fields given."""
-        from .. import __version__
-
-        known: dict[str, Any] = {"dtype": str(self.dtype).removeprefix("torch."), "code": __version__}
+        known: dict[str, Any] = {"dtype": str(self.dtype).removeprefix("torch."), "code": code_version()}
         return Provenance(model=self.fingerprint, model_id=self.id, revision=self.revision, **(known | fields))
 
     def untrained(self, seed: int = 0) -> Model:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .ablation import heads_against_random
-    from .against import against
     from .attention import attention_patterns, heads_by_place
     from .beliefs import beliefs_by_depth, effects_by_depth
     from .boundary import boundary_by_depth
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from .erasure import erasure_verdicts
     from .export import export
     from .faithfulness import estimates_against_exact, faithfulness_curve
-    from .forest import forest
     from .gallery import figure, figures
     from .gap import gap_by_depth
     from .guard import guard_roc
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
     from .raster import Image, image
     from .recall import dose_response
     from .removal import effects_beside_controls
+    from .scatter import against
     from .selection import candidate_grid, judged_direction
     from .signature import signature_by_depth
     from .signature_doses import signature_by_dose
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from .tokens import token_strip
     from .training import recall_over_training
     from .transfer import transfer_by_depth
+    from .whiskers import forest
 
 _HOME = {
     "Image": "raster",
@@ -52,7 +52,7 @@ _HOME = {
     "Theme": "themes",
     "accuracy_by_layer": "layers",
     "accuracy_by_position": "positions",
-    "against": "against",
+    "against": "scatter",
     "attention_patterns": "attention",
     "belief_map": "maps",
     "beliefs_by_category": "maps",
@@ -73,7 +73,7 @@ _HOME = {
     "faithfulness_curve": "faithfulness",
     "figure": "gallery",
     "figures": "gallery",
-    "forest": "forest",
+    "forest": "whiskers",
     "gap_by_depth": "gap",
     "get_theme": "themes",
     "guard_roc": "guard",

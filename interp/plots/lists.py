@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..report import Report
-from .against import against
 from .attention import attention_patterns, heads_by_place
 from .boundary import boundary_by_depth
-from .forest import forest
 from .positions import accuracy_by_position
+from .scatter import against
 from .tokens import token_strip
+from .whiskers import forest
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure

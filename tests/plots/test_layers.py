@@ -145,7 +145,7 @@ def test_errors_name_what_can_be_drawn(make_probe):
     with pytest.raises(ReportError, match="'probe' or 'direction', not 'doctor'"):
         accuracy_by_layer(make_probe(kind="doctor"))
     with pytest.raises(ReportError, match="kinds with one are: probe"):
-        figure(make_probe(kind="doctor"))
+        figure(make_probe(kind="letters"))
     with pytest.raises(ReportError, match="it has: auc, acc"):
         accuracy_by_layer(make_probe(), "f1")
     with pytest.raises(ReportError, match=r"it has: auc$"):

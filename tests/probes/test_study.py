@@ -90,7 +90,7 @@ def test_knowledge_of_the_trained_model_is_reported_as_such(fake_capture, tmp_pa
     assert probe.classes == ("plural", "singular")
     with pytest.raises(ProvenanceError):
         Probe.load(tmp_path / "probe.safetensors", model.untrained(0).fingerprint)
-    features = study._features(study.capture(model, prompts(), "", at="last"), 80)
+    features = study.features_of(study.capture(model, prompts(), "", at="last"), 80)
     right = np.array(probe.predict(features[probe.site])) == np.asarray(prompts().labels)
     assert right.mean() > 0.85
 
@@ -160,7 +160,7 @@ def test_the_same_input_in_two_groups_raises_or_warns(fake_capture):
     )  # fmt: skip
     with pytest.raises(SplitError, match="have the same tokens up to where they are read"):
         study.probe(FakeModel(), marked, at="early", **FAST)
-    study._groups(marked, baselines.visible_tokens(marked.tokens, marked.marks["last"]), "raise")
+    study.groups_of_inputs(marked, baselines.visible_tokens(marked.tokens, marked.marks["last"]), "raise")
     found = study.probe(FakeModel(), marked, at="early", shared="warn", **FAST)
     assert any(
         "have the same tokens, up to where they are read, as one of another group" in w for w in found.report.warnings

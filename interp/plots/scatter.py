@@ -35,7 +35,7 @@ _PLAIN, _OTHER = Style("muted", symbol="circle-open"), Style("blue", symbol="cir
 PAIRS = {
     "completeness": Pair(
         "model", "circuit", "Whole model, without the edges", "Circuit, without them", "without",
-        diagonal="Complete",
+        series=((None, "Edges taken out", Style("blue")),), diagonal="Complete",
     ),
     "task": Pair(
         "ablated", "metric", "All edges ablated", "As it is", "pair", "right",
@@ -59,7 +59,7 @@ def against(report: Report, theme: str | Theme = "screen", width: float | None =
     >>> rows = [{"without": "a0->logits", "circuit": 0.5, "model": 0.4}]
     >>> made = Report("completeness", "Complete", "It is.", rows, Provenance("a1", "tiny"))
     >>> [trace.name for trace in against(made, theme="paper").data]
-    ['Complete', 'Rows']
+    ['Complete', 'Edges taken out']
 
     Raises:
         ReportError: reports of this kind have no such pair, or no row of this one has both.
