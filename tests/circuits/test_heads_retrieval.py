@@ -87,6 +87,20 @@ def test_masking_the_copy_head_drops_copying_and_random_heads_do_not(model, prom
             assert share(mode, *idle) > 0.99, (mode, idle)
 
 
+def test_of_the_other_heads_only_the_helper_is_needed(model, prompts):
+    """Prints what docs/methods/attention-heads.md says of each head alone."""
+    means, left = head_means(model, prompts), {}
+    for mode in MASKS:
+        for head in (Site("z", layer, h) for layer in range(2) for h in range(4)):
+            edits = mask_heads(model, prompts, [head], mode, means=means)
+            left[mode, head] = copy_share(prompts, generate(model, prompts, 5, edits=edits)).mean()
+        print(mode, {str(head): round(float(share), 3) for (m, head), share in left.items() if m == mode})
+    others = [head for _, head in left if head not in (COPIER, HELPER)]
+    assert min(left[mode, head] for mode in MASKS for head in others) > 0.99
+    assert max(left["zero_z", HELPER], left["mean_z", HELPER]) < 0.1
+    assert left["true_mask", HELPER] > left["zero_z", HELPER]
+
+
 def test_the_report_finds_the_head_and_judges_it_on_other_prompts(reports):
     heads, masks = reports["retrieval-heads"], reports["retrieval-masks"]
     assert heads.rows[0]["part"] == str(COPIER)
